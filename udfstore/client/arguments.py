@@ -1,0 +1,92 @@
+"""From what a user gives to what is asked, and from what came to what was asked for. The shells share it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from udfstore import calls
+from udfstore.digest import BlobId
+from udfstore.errors import InternalError, UsageError
+from udfstore.model import REQUEST_BYTES, check_labels, check_note
+from udfstore.refs import Ref, Tag
+
+Kind = TypeVar("Kind")
+
+
+def request() -> bytes:
+    """A new request number."""
+    return os.urandom(REQUEST_BYTES)
+
+
+def tag(name: Tag | str) -> Tag:
+    """A tag from its name."""
+    return name if isinstance(name, Tag) else Tag.parse(name)
+
+
+def save(
+    size: int | None,
+    name: Tag | str | None,
+    note: str,
+    labels: Mapping[str, str] | None,
+    expected_version: int | None,
+    id: BlobId | str | None,
+    links: Iterable[BlobId | str],
+) -> tuple[calls.Save, calls.Commit]:
+    """The two calls of a save. Raises `UsageError` for a note, labels, version or links without a tag to bear them."""
+    announced = blob_id(id) if id is not None else None
+    if name is None:
+        if note or labels or expected_version is not None or tuple(links):
+            raise UsageError("note, labels, expected version and links belong to a tag: name one")
+        return calls.Save(announced, size), calls.Commit(0)
+    target = calls.Target(
+        tag(name),
+        check_note(note),
+        None if labels is None else check_labels(labels),
+        expected_version,
+        tuple(map(blob_id, links)),
+    )
+    number = request()
+    return calls.Save(announced, size, number), calls.Commit(0, None, target, number)
+
+
+def steps(
+    moves: Mapping[str, Ref | BlobId | Tag | str], expected: Mapping[str, int], labels: Mapping[str, str] | None
+) -> tuple[calls.Step, ...]:
+    """The steps of a move. Raises `UsageError` for an expected version of a tag that does not move."""
+    for name in expected:
+        if name not in moves:
+            raise UsageError("an expected version of a tag that is not moved", got=name)
+    return tuple(calls.Step(tag(name), Ref.of(ref), expected.get(name), labels) for name, ref in moves.items())
+
+
+def missing(ids: Iterable[BlobId | str]) -> Iterator[calls.Missing]:
+    """As many questions as it takes."""
+    asked = [blob_id(id) for id in ids]
+    for start in range(0, len(asked), calls.MISSING_IDS):
+        yield calls.Missing(tuple(asked[start : start + calls.MISSING_IDS]))
+
+
+def blob_id(id: BlobId | str) -> BlobId:
+    """An ID from its text."""
+    return id if isinstance(id, BlobId) else BlobId.parse(id)
+
+
+def answer(result: calls.Result, kind: type[Kind]) -> Kind:
+    """The result, known to be of the kind that was asked for."""
+    if not isinstance(result, kind):
+        raise InternalError(
+            "a result of another kind than was asked for", expected=kind.__name__, got=type(result).__name__
+        )
+    return result
+
+
+def only(items: Iterator[calls.Item], kind: type[Kind]) -> Iterator[Kind]:
+    """The items, known to be of the kind that was asked for."""
+    for item in items:
+        if not isinstance(item, kind):
+            raise InternalError(
+                "an item of another kind than was asked for", expected=kind.__name__, got=type(item).__name__
+            )
+        yield item

@@ -1,0 +1,268 @@
+"""The Python API: the same names for a server (`udfstore.connect`) and for none (`udfstore.open_store`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+
+from udfstore import calls
+from udfstore.client import arguments
+from udfstore.client.files import OpenBlob
+from udfstore.client.follow import Follower, Loader, Swap
+from udfstore.client.operations import Take
+from udfstore.client.sources import Content, Source
+from udfstore.digest import BlobId
+from udfstore.errors import Gone, Mismatch
+from udfstore.model import BlobInfo, Entry, Event
+from udfstore.refs import Prefix, Ref, Tag
+
+Model = TypeVar("Model")
+
+
+class BaseStore(ABC):
+    """A store. Usable from several threads; a context manager that closes it.
+
+    Refs are texts (`models/x`, `models/x@3`, `models/x@-1`, an ID or eight or more of its digits) or values of
+    `udfstore.refs`. Every method raises the errors of `udfstore.errors`.
+    """
+
+    # --- what a kind of store supplies ---
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of everything. Followers of this store stop. May be called twice."""
+
+    @abstractmethod
+    def _ask(self, call: calls.PlainCall) -> calls.Result: ...
+
+    @abstractmethod
+    def _save(self, source: Source, call: calls.Save, commit: calls.Commit) -> calls.Saved: ...
+
+    @abstractmethod
+    def _load(self, call: calls.Load, begin: Callable[[calls.Loading], Take]) -> calls.Loading: ...
+
+    @abstractmethod
+    def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]: ...
+
+    @abstractmethod
+    def _watch(self, call: calls.Watch, stopped: Callable[[], bool] | None = None) -> Iterator[Event]: ...
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Have every watch look again whether it was stopped."""
+
+    @abstractmethod
+    def open(self, ref: Ref | BlobId | Tag | str) -> OpenBlob:
+        """Open a blob for reading: a seekable binary file with `id`, `size`, `tag`, `version`, `entry` and `path`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- content ---
+
+    def save(
+        self,
+        content: Content,
+        *,
+        tag: Tag | str | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+        id: BlobId | str | None = None,
+        links: Iterable[BlobId | str] = (),
+    ) -> calls.Saved:
+        """Store content: bytes, a path, or a file open in mode 'rb' (read from where it stands).
+
+        With `tag` the tag is moved to it in the same step. `id` announces what the content should be: it is checked,
+        and content that the store has is not sent at all. Returns `.id`, `.size`, `.existed` and `.entry` (of the tag).
+        """
+        source = Source.of(content)
+        try:
+            call, commit = arguments.save(source.size, tag, note, labels, expected_version, id, links)
+            return self._save(source, call, commit)
+        finally:
+            source.close()
+
+    def load(self, ref: Ref | BlobId | Tag | str) -> bytes:
+        """The content of a blob, checked against its ID."""
+        parts: list[memoryview] = []
+
+        def begin(head: calls.Loading) -> Take:
+            parts.clear()
+            return parts.append
+
+        self.load_into(ref, begin)
+        return b"".join(parts)
+
+    def load_into(self, ref: Ref | BlobId | Tag | str, begin: Callable[[calls.Loading], Take]) -> calls.Loading:
+        """Load a blob piece by piece: `begin` is told what was found and returns what takes the pieces.
+
+        After a lost connection `begin` is called again and everything comes again. The content is checked: `Mismatch`
+        at the end when it was not what it should be, or `Corrupt` when that is the store's fault.
+        """
+        try:
+            return self._load(calls.Load(Ref.of(ref)), begin)
+        except Mismatch as error:
+            found = self.stat(ref)
+            self.verify(found.id)
+            raise error
+
+    def stat(self, ref: Ref | BlobId | Tag | str) -> BlobInfo:
+        """What the store knows of a blob."""
+        return arguments.answer(self._ask(calls.Stat(Ref.of(ref))), BlobInfo)
+
+    def verify(self, ref: Ref | BlobId | Tag | str) -> BlobInfo:
+        """Have the stored file hashed again. Raises `Corrupt` when it is not what its name says."""
+        return arguments.answer(self._ask(calls.Verify(Ref.of(ref))), BlobInfo)
+
+    def why(self, ref: Ref | BlobId | Tag | str) -> calls.Kept:
+        """What keeps a blob."""
+        return arguments.answer(self._ask(calls.Why(Ref.of(ref))), calls.Kept)
+
+    def delete(self, ref: Ref | BlobId | Tag | str, *, force: bool = False, now: bool = False) -> calls.Deleted:
+        """Remove a blob's content; refused with `Conflict` while a tag names it now, unless `force`.
+
+        History stays: the versions in `.versions` answer `Gone` from here on. `now`: free the space at once.
+        """
+        call = calls.Delete(Ref.of(ref), force, now, arguments.request())
+        return arguments.answer(self._ask(call), calls.Deleted)
+
+    def missing(self, ids: Iterable[BlobId | str]) -> list[BlobId]:
+        """Which of these blobs the store does not have, in the order asked."""
+        absent: list[BlobId] = []
+        for call in arguments.missing(ids):
+            absent += arguments.answer(self._ask(call), calls.MissingIds).ids
+        return absent
+
+    def blobs(self) -> Iterator[BlobInfo]:
+        """All blobs, oldest first."""
+        return arguments.only(self._items(calls.ListBlobs()), BlobInfo)
+
+    # --- tags ---
+
+    def tag(
+        self,
+        name: Tag | str,
+        ref: Ref | BlobId | Tag | str,
+        *,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> Entry:
+        """Move a tag. `expected_version`: what it must be now (0: it must name nothing), else `Conflict`.
+
+        Labels are copied from the entry that `ref` names, unless given.
+        """
+        step = calls.Step(arguments.tag(name), Ref.of(ref), expected_version, labels)
+        return self._move((step,), note).entries[0]
+
+    def move(
+        self,
+        steps: Mapping[str, Ref | BlobId | Tag | str],
+        *,
+        expected: Mapping[str, int] | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[Entry, ...]:
+        """Move several tags in one step: all of them or none."""
+        return self._move(arguments.steps(steps, expected or {}, labels), note).entries
+
+    def _move(self, steps: tuple[calls.Step, ...], note: str) -> calls.Moved:
+        return arguments.answer(self._ask(calls.Move(steps, note, arguments.request())), calls.Moved)
+
+    def get_tag(self, ref: Ref | Tag | str) -> Entry:
+        """The newest entry of a tag, or that of `tag@version`."""
+        return arguments.answer(self._ask(calls.GetTag(Ref.of(ref))), Entry)
+
+    def tags(self, prefix: str = "") -> Iterator[Entry]:
+        """The newest entry of each tag below a prefix (ends in `/` or is empty) or of one tag, by name."""
+        return arguments.only(self._items(calls.ListTags(Prefix.parse(prefix))), Entry)
+
+    def history(self, name: Tag | str) -> Iterator[Entry]:
+        """All entries of a tag, newest first."""
+        return arguments.only(self._items(calls.History(arguments.tag(name))), Entry)
+
+    def rollback(
+        self,
+        name: Tag | str,
+        *,
+        to: int | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> Entry:
+        """Move a tag back: to version `to`, or to the one before the version whose content it has now.
+
+        The tag is looked at first and must not move meanwhile (`Conflict`), so two people who roll back at once take
+        one step, not two.
+        """
+        return self.rolled_back(name, to=to, note=note, labels=labels, expected_version=expected_version).entries[0]
+
+    def rolled_back(
+        self,
+        name: Tag | str,
+        *,
+        to: int | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> calls.Moved:
+        """As `rollback`, with what was before and the versions that were passed over."""
+        if expected_version is None:
+            try:
+                expected_version = self.get_tag(arguments.tag(name)).version
+            except Gone:
+                expected_version = 0
+        call = calls.Rollback(arguments.tag(name), to, expected_version, note, labels, arguments.request())
+        return arguments.answer(self._ask(call), calls.Moved)
+
+    def untag(self, name: Tag | str, *, note: str = "", expected_version: int | None = None) -> Entry:
+        """Delete a tag. Its history stays, and `rollback` brings it back."""
+        call = calls.Untag((arguments.tag(name),), (expected_version,), note, arguments.request())
+        return arguments.answer(self._ask(call), calls.Moved).entries[0]
+
+    def watch(self, prefix: str = "", *, since: int | None = None, epoch: int = 0) -> Iterator[Event]:
+        """Events of all tags below a prefix, or of one tag, for ever; with no gap and no repeat over reconnects.
+
+        Without `since` the present entries come first. Calls may be made inside the loop.
+        """
+        return self._watch(calls.Watch(Prefix.parse(prefix), since, epoch))
+
+    def follow(
+        self,
+        name: Tag | str,
+        loader: Loader[Model],
+        *,
+        fallback: Model | None = None,
+        swap: Swap = "beside",
+    ) -> Follower[Model]:
+        """Keep `loader(open_blob)` of a tag's newest blob at hand: `.value`, reloaded when the tag moves.
+
+        Returns when the first value is there; without the tag, or while it cannot be loaded, `fallback` is used if it
+        is not None, else the error is raised. A later load that fails leaves the old value at work and is reported.
+        `swap="replace"` lets go of the old value before the new one is loaded.
+        """
+        return Follower(self, arguments.tag(name), loader, fallback, swap)
+
+    def used(self, name: Tag | str, version: int, id: BlobId | str, *, error: str = "") -> int:
+        """Record that a version was taken into use, or why it could not be. Returns the record's revision."""
+        blob = id if isinstance(id, BlobId) else BlobId.parse(id)
+        call = calls.Used(arguments.tag(name), version, blob, error, arguments.request())
+        return arguments.answer(self._ask(call), calls.Noted).revision
+
+    # --- the server ---
+
+    def status(self) -> calls.Health:
+        """How the store and its server are."""
+        return arguments.answer(self._ask(calls.Status()), calls.Health)
+
+    def sessions(self) -> Iterator[calls.Session]:
+        """Who is connected."""
+        return arguments.only(self._items(calls.Sessions()), calls.Session)

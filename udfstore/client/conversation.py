@@ -1,0 +1,91 @@
+"""One connection's conversation as the operations see it: an inbox for each call, and an end.
+
+Pure: it takes bytes and gives bytes. A shell moves them, and calls it from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from udfstore import calls
+from udfstore.errors import UdfstoreError
+from udfstore.model import Claim
+from udfstore.session.events import Ending, UdfEvent, Welcome
+from udfstore.session.udf import UdfSession
+
+
+class ConnectionLost(UdfstoreError):
+    """The connection ended while it was needed. What was asked may have been done; it can be asked again."""
+
+
+class Conversation:
+    """A `UdfSession` and the events of its calls that nobody has taken yet."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.session = UdfSession(claim)
+        self.lost: UdfstoreError | None = None
+        """Why the conversation is over, once it is."""
+        self._inboxes: dict[int, deque[UdfEvent]] = {}
+
+    @property
+    def welcome(self) -> Welcome | None:
+        """What the server said of itself, once it has."""
+        return self.session.welcome
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The most content that the server takes in one chunk."""
+        assert self.session.welcome is not None, "no operation runs before the welcome"
+        return self.session.welcome.chunk_bytes
+
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> None:
+        """Take what came from the server."""
+        try:
+            for event in self.session.receive(data, tokens):
+                if isinstance(event, Welcome | Ending):
+                    continue  # a server that is about to stop says so again when it refuses a call
+                inbox = self._inboxes.get(event.call)
+                if inbox is not None:
+                    inbox.append(event)
+        except UdfstoreError as error:
+            self.lose(error)
+
+    def end(self, why: str = "the server closed the connection") -> None:
+        """Nothing more will come."""
+        try:
+            self.session.end()
+        except UdfstoreError as error:
+            self.lose(error)
+        self.lose(ConnectionLost(why))
+
+    def lose(self, error: UdfstoreError) -> None:
+        """The conversation is over; the first reason is the one that counts."""
+        if self.lost is None:
+            self.lost = error if isinstance(error, ConnectionLost) else _lost(error)
+
+    def open(self, call: calls.Call) -> int:
+        """Open a call with an inbox of its own."""
+        number = self.session.open(call)
+        self._inboxes[number] = deque()
+        return number
+
+    def has(self, number: int) -> bool:
+        """Whether something waits in the inbox of the call."""
+        return bool(self._inboxes[number])
+
+    def next(self, number: int) -> UdfEvent:
+        """The next event of a call that `has` one."""
+        return self._inboxes[number].popleft()
+
+    def leave(self, number: int) -> None:
+        """The call is of no more interest: taken back if it is still open."""
+        del self._inboxes[number]
+        if self.lost is None:
+            self.session.cancel(number)
+
+
+def _lost(error: UdfstoreError) -> UdfstoreError:
+    lost = ConnectionLost(f"the conversation with the server broke: {error}")
+    lost.__cause__ = error
+    return lost

@@ -1,0 +1,116 @@
+"""A socket to the server that never blocks: the part of a connection that every shell shares.
+
+Who waits for the socket is the shell's business; here bytes only move as far as they can at once. A send that stops
+half-way is continued by the next `flush`, so cancelling a wait never leaves half a frame behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from udfstore.client.conversation import Conversation
+from udfstore.errors import Denied, NoServer, UsageError
+from udfstore.model import Claim
+
+RECEIVE_BYTES = 256 * 1024
+"""Of one read: stays in a core's second-level cache, where the copy into a frame costs next to nothing."""
+
+BUFFER_BYTES = 1024 * 1024
+"""Of the socket, each way: as much as a chunk, so that sender and receiver take turns seldom."""
+
+_PATH_BYTES = 107
+"""The most that sun_path holds on Linux, less its final zero (unix(7))."""
+
+
+def connect(paths: Iterable[Path]) -> socket.socket:
+    """A connected, non-blocking socket to the first of `paths` where a server answers.
+
+    Raises `NoServer` that names every place tried, `Denied` where a socket is there and may not be opened, and
+    `UsageError` for a path that no socket can have.
+    """
+    tried = []
+    for path in paths:
+        check_path(path)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(os.fspath(path))
+        except OSError as error:
+            connection.close()
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise Denied(f"no permission to open the socket {path}; is your user in its group?") from error
+            tried.append(f"{path} ({(error.strerror or str(error)).lower()})")
+            continue
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            connection.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        connection.setblocking(False)
+        return connection
+    raise NoServer(f"no server answers at {', '.join(tried)}; start one with: udfstore serve")
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that is too long for a socket (`UsageError`)."""
+    size = len(os.fsencode(path))
+    if size > _PATH_BYTES:
+        raise UsageError(f"the path of a socket is too long: {path}", expected=f"at most {_PATH_BYTES} bytes", got=size)
+
+
+class Link:
+    """A connected socket and the conversation on it."""
+
+    def __init__(self, connection: socket.socket, claim: Claim) -> None:
+        self.talk = Conversation(claim)
+        self.socket = connection
+        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+
+    @property
+    def sending(self) -> bool:
+        """Whether bytes wait for the socket to take them."""
+        return bool(self.talk.session.outbox)
+
+    def flush(self) -> None:
+        """Send what the socket takes now."""
+        if self.talk.lost is None:
+            try:
+                self.talk.session.outbox.flush(self.socket.sendmsg)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._lose_sending(error)
+
+    def receive(self) -> None:
+        """Take what has come, one read."""
+        try:
+            size, _, _, _ = self.socket.recvmsg_into([self._buffer])
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.talk.end(f"the connection to the server broke: {error.strerror}")
+            return
+        if size:
+            self.talk.receive(self._buffer[:size])
+        else:
+            self.talk.end()
+
+    def close(self) -> None:
+        """Say goodbye if that is possible at once, and close."""
+        if self.talk.lost is None and self.talk.welcome is not None:
+            self.talk.session.goodbye()
+            self.flush()
+        self.talk.end("the connection was closed here")
+        self.socket.close()
+
+    def _lose_sending(self, error: OSError) -> None:
+        """The server hung up on us; it may have said why, so read that first."""
+        while self.talk.lost is None:
+            try:
+                data = self.socket.recv(RECEIVE_BYTES)
+            except OSError:
+                break
+            if not data:
+                break
+            self.talk.receive(data)
+        self.talk.end(f"the connection to the server broke: {error.strerror}")

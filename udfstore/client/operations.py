@@ -1,0 +1,176 @@
+"""What a client does, one generator an operation: pure conversations that any shell can drive.
+
+An operation yields what it has to wait for and returns its result:
+
+    Wait(ready)   go on once `ready()` is true
+    Work(do)      run `do()`, which may block on a disk, and send its result back in
+    Give(items)   hand `items` to whoever iterates
+
+The shell throws into it when the connection is lost; then, and when it is closed early, the call is taken back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from udfstore import calls
+from udfstore.client.conversation import Conversation
+from udfstore.digest import BlobId
+from udfstore.errors import InternalError, Mismatch
+from udfstore.model import Event
+from udfstore.refs import Ref
+from udfstore.session.events import Answered, Content, Failed, Found, Granted, Paged
+
+WINDOW_BYTES = 4 * 1024 * 1024
+"""Content of one load on its way at once: hides the latency of both ends' threads; costs each open load as much."""
+
+WINDOW_PAGES = 4
+"""Pages of one list on their way at once."""
+
+CHUNKS_WAITING = 2
+"""Chunks of a save that wait to be sent: one on its way, the next one read meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Go on once `ready()` is true."""
+
+    ready: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Run `do()` where it may block, and send its result in."""
+
+    do: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Hand these to whoever iterates over the operation. Only `pages` yields it."""
+
+    items: tuple[calls.Item | Event, ...]
+
+
+Step = Wait | Work | Give
+Operation = Generator[Step, Any, Any]
+Read = Callable[[int], bytes | memoryview]
+"""Gives the next bytes of what is to be saved, at most so many, none at the end."""
+Take = Callable[[memoryview], object]
+"""Takes the next bytes of what is loaded."""
+
+
+@contextmanager
+def _opened(talk: Conversation, call: calls.Call) -> Iterator[int]:
+    number = talk.open(call)
+    try:
+        yield number
+    finally:
+        talk.leave(number)
+
+
+def _event(talk: Conversation, number: int) -> Operation:
+    """The next event of a call; what the server says went wrong is raised."""
+    if not talk.has(number):
+        yield Wait(lambda: talk.has(number))
+    event = talk.next(number)
+    if isinstance(event, Failed):
+        raise event.error
+    return event
+
+
+def ask(talk: Conversation, call: calls.PlainCall) -> Operation:
+    """One question, one answer."""
+    with _opened(talk, call) as number:
+        event = yield from _event(talk, number)
+        if not isinstance(event, Answered):
+            raise InternalError("an answer of another kind than was asked for", got=type(event).__name__)
+        return event.result
+
+
+def save(talk: Conversation, call: calls.Save, read: Read, commit: calls.Commit) -> Operation:
+    """Send content as `read` gives it, then `commit` with the size that it turned out to have."""
+    with _opened(talk, call) as number:
+        saved = yield from _send(talk, number, read)
+        if saved is None:
+            if talk.session.is_open(number):
+                talk.session.commit(number, commit)
+            while isinstance(event := (yield from _event(talk, number)), Granted):
+                pass
+            return event.result
+    target = commit.target
+    if target is None:
+        return saved
+    step = calls.Step(target.tag, Ref.of(saved.id), target.expected, target.labels, target.links)
+    moved = yield from ask(talk, calls.Move((step,), target.note, commit.request))
+    return replace(saved, entry=moved.entries[0])
+
+
+def _send(talk: Conversation, number: int, read: Read) -> Operation:
+    """Send all content. Returns None, or what the server answered because it has the content already."""
+    while True:
+        if talk.has(number):
+            event = yield from _event(talk, number)
+            if isinstance(event, Answered):
+                return event.result
+        elif not _can_send(talk, number):
+            yield Wait(lambda: talk.has(number) or _can_send(talk, number))
+        else:
+            most = min(talk.chunk_bytes, talk.session.credit(number))
+            data = yield Work(partial(read, most))
+            if not data:
+                return None
+            if talk.session.is_open(number):
+                talk.session.chunk(number, data)
+
+
+def _can_send(talk: Conversation, number: int) -> bool:
+    return talk.session.credit(number) > 0 and talk.session.outbox.waiting(number) < CHUNKS_WAITING
+
+
+def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], Take]) -> Operation:
+    """Receive content: `begin` is told what was found and gives the taker. A whole blob is checked against its ID.
+
+    Raises `Mismatch` when a whole blob's bytes are not those of its ID.
+    """
+    with _opened(talk, call) as number:
+        talk.session.grant(number, WINDOW_BYTES)
+        event = yield from _event(talk, number)
+        if not isinstance(event, Found):
+            raise InternalError("a load that begins with something else than its head", got=type(event).__name__)
+        head = event.head
+        take = begin(head)
+        digest = hashlib.sha256() if head.length == head.info.size else None
+        taken = ungranted = 0
+        while isinstance(event := (yield from _event(talk, number)), Content):
+            yield Work(partial(_take, event.data, digest, take))
+            taken += len(event.data)
+            ungranted += len(event.data)
+            if ungranted >= WINDOW_BYTES // 4:
+                talk.session.grant(number, ungranted)
+                ungranted = 0
+        if taken != head.length:
+            raise Mismatch("a load of another length than was announced", expected=head.length, got=taken)
+        if digest is not None and (got := BlobId(digest.digest())) != head.info.id:
+            raise Mismatch("the bytes that came are not those of the blob", expected=head.info.id, got=got)
+        return head
+
+
+def _take(data: memoryview, digest: Any, take: Take) -> None:
+    if digest is not None:
+        digest.update(data)
+    take(data)
+
+
+def pages(talk: Conversation, call: calls.StreamCall) -> Operation:
+    """Give the items of a list or a watch, page by page."""
+    with _opened(talk, call) as number:
+        talk.session.grant(number, WINDOW_PAGES)
+        while isinstance(event := (yield from _event(talk, number)), Paged):
+            yield Give(event.items)
+            talk.session.grant(number, 1)

@@ -1,0 +1,41 @@
+"""How long and how often a lost connection is tried again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from udfstore.errors import UdfstoreError
+
+PATIENCE_SECONDS = 30.0
+"""A server that is restarted or upgraded is back well before."""
+
+FIRST_SECONDS = 0.05
+MOST_SECONDS = 2.0
+
+
+class Retry:
+    """Waits between tries: doubling from `FIRST_SECONDS` to `MOST_SECONDS`, shortened by up to half at random so that a
+    thousand clients do not come back at once. The clock starts at the first failure."""
+
+    def __init__(self, clock: Callable[[], float], patience: float = PATIENCE_SECONDS) -> None:
+        self._clock = clock
+        self._patience = patience
+        self._deadline: float | None = None
+        self._next = FIRST_SECONDS
+
+    def delay(self, error: UdfstoreError) -> float:
+        """Seconds to wait before the next try. Raises `error` when patience is at its end."""
+        now = self._clock()
+        if self._deadline is None:
+            self._deadline = now + self._patience
+        if now >= self._deadline:
+            raise error
+        delay = min(self._next * random.uniform(0.5, 1.0), self._deadline - now)
+        self._next = min(2 * self._next, MOST_SECONDS)
+        return delay
+
+    def failed(self, error: UdfstoreError, wait: Callable[[float], bool]) -> None:
+        """Wait before the next try. `wait` answers True when the whole thing is called off: then `error` is raised."""
+        if wait(self.delay(error)):
+            raise error

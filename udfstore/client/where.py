@@ -1,0 +1,49 @@
+"""Where the server is: the one place of the client that reads the environment.
+
+A socket that is named beats everything; then $UDFSTORE_SOCKET, the server of $UDFSTORE_ROOT, and the usual places.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from udfstore.model import Claim
+
+SERVICE_SOCKET = Path("/run/udfstore/udfstore.sock")
+
+
+def default_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """The root of a store that nobody named: $UDFSTORE_ROOT, else in the user's data folder (XDG base directories)."""
+    named = environ.get("UDFSTORE_ROOT")
+    if named:
+        return Path(named)
+    data = environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "udfstore"
+
+
+def socket_in(root: Path) -> Path:
+    """The socket of a server that has no better place for it."""
+    return root / "run" / "udfstore.sock"
+
+
+def sockets(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where a server's socket may be, the most likely place first."""
+    named = environ.get("UDFSTORE_SOCKET")
+    if named:
+        return [Path(named)]
+    if environ.get("UDFSTORE_ROOT"):
+        return [socket_in(default_root(environ))]
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    own = [Path(runtime) / "udfstore" / "udfstore.sock"] if runtime else []
+    return [SERVICE_SOCKET, *own, socket_in(default_root(environ))]
+
+
+def claim(environ: Mapping[str, str] = os.environ) -> Claim:
+    """What $UDFSTORE_AUTHOR says: a person, or `person=…,host=…,job=…,commit=…`."""
+    said = environ.get("UDFSTORE_AUTHOR", "")
+    if "=" not in said:
+        return Claim(person=said)
+    parts = dict(part.strip().partition("=")[::2] for part in said.split(","))
+    return Claim(**{name: parts.get(name, "") for name in ("person", "host", "job", "commit")})

@@ -1,0 +1,1 @@
+"""The trio shell: listeners, connections, drain, configuration, and the clock of the housekeeping."""

@@ -1,0 +1,390 @@
+"""One connection: the socket's bytes into its session, the session's events into calls, and the answers back.
+
+A connection has a reader task, a writer task that sleeps until the socket is full, and a task for each call that has to
+wait for files or credit. Quick answers are given by the reader; changes are handed to the committer, which calls back.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import structlog
+import trio
+
+from udfstore import calls
+from udfstore.errors import Cancelled, Closing, InternalError, ProtocolError, TimedOut, UdfstoreError
+from udfstore.model import Caller
+from udfstore.server.limits import ServerLimits
+from udfstore.server.pump import Broken, Pump
+from udfstore.service import Service
+from udfstore.session.events import (
+    Committed,
+    Content,
+    Failed,
+    Granted,
+    Hello,
+    HostEvent,
+    Left,
+    Opened,
+    Welcome,
+    Withdrawn,
+)
+from udfstore.session.host import HostSession, State
+from udfstore.store import Upload
+from udfstore.version import __version__
+
+CHUNKS_WAITING = 2
+"""Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(slots=True)
+class Rooms:
+    """What all connections of a server share."""
+
+    service: Service
+    limits: ServerLimits
+    reads: trio.CapacityLimiter
+    writes: trio.CapacityLimiter
+    commits: trio.lowlevel.ParkingLot
+    """Wakes the watches after each commit."""
+    buffer: memoryview
+    """Every connection reads into it: nothing of it outlives the call that read."""
+
+
+class Connection:
+    """A client's connection, from the welcome to the end."""
+
+    def __init__(self, connection: socket.socket, caller: Caller, rooms: Rooms) -> None:
+        self._connection = connection
+        self._caller = caller
+        self._rooms = rooms
+        self._limits = rooms.limits
+        store = rooms.service.store
+        self._session = HostSession(
+            Welcome(
+                version=__version__,
+                store_id=store.id,
+                epoch=store.epoch,
+                revision=store.revision,
+                chunk_bytes=rooms.limits.chunk_bytes,
+                calls=rooms.limits.calls,
+                session=caller.session,
+            )
+        )
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
+        self._tasks: dict[int, trio.CancelScope] = {}
+        self._saves: dict[int, _Incoming] = {}
+        self._watches: set[int] = set()
+        self._changed = trio.lowlevel.ParkingLot()
+        """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
+        self._reading = trio.CancelScope()
+        self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed)
+
+    # --- the life of a connection ---
+
+    async def run(self) -> None:
+        """Serve the connection until either side ends it."""
+        with self._connection:
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    self._pump.flush()
+                    nursery.start_soon(self._pump.write)
+                    await self._converse()
+                    await self._finish()
+                    nursery.cancel_scope.cancel()
+            except* Broken as broken:
+                self._log.debug("connection broke", reason=str(broken.exceptions[0]), **self._peer)
+
+    def drain(self) -> None:
+        """The server stops: take no new calls, end the watches, let the others finish."""
+        self._session.close(self._limits.grace_seconds)
+        for number in list(self._watches):
+            self._fault(number, Closing("the server is shutting down; watch again when it is back"))
+            self._cancel(number)
+        self._pump.flush()
+        self._look_round()
+
+    async def _converse(self) -> None:
+        """Take what comes, until the peer leaves, the server drains, or the conversation is at fault."""
+        try:
+            with self._reading:
+                await self._pump.read(self._take, self._has_room)
+        except (ProtocolError, TimedOut) as error:
+            self._log.info("conversation ended", reason=str(error), **self._peer)
+            self._session.fault(0, error)
+            self._pump.flush()
+
+    async def _finish(self) -> None:
+        """End the calls that nobody waits for, and send what is left."""
+        if self._session.state is not State.LEAVING and not self._session.closing:
+            for number in list(self._tasks):
+                self._cancel(number)
+        with trio.move_on_after(self._limits.grace_seconds):
+            while self._session.outbox or self._tasks or self._owed:
+                await self._changed.park()
+
+    @property
+    def _owed(self) -> bool:
+        """Whether a peer that said goodbye still waits for answers."""
+        return self._session.state is State.LEAVING and self._session.open_calls > 0
+
+    def _look_round(self) -> None:
+        """Something happened: wake who waits for it, and stop reading if nothing more can come."""
+        leaving = self._session.state is State.LEAVING or self._session.closing
+        if leaving and not self._session.open_calls:
+            self._reading.cancel()
+        self._changed.unpark_all()
+
+    def _has_room(self) -> bool:
+        """Whether to read on: a client that counts no credit is held back here when it saves faster than is written."""
+        return self._session.counts_credit or all(
+            save.size <= self._limits.window_bytes for save in self._saves.values()
+        )
+
+    @property
+    def _peer(self) -> dict[str, object]:
+        author = self._caller.author
+        return {"uid": author.uid, "pid": author.pid, "program": author.program}
+
+    # --- events ---
+
+    def _take(self, event: HostEvent) -> None:
+        match event:
+            case Opened():
+                self._open(event.call, event.op)
+            case Content():
+                if event.call in self._saves:
+                    self._saves[event.call].put(event.data)
+            case Committed():
+                if event.call in self._saves:
+                    self._saves[event.call].commit = event.commit
+            case Withdrawn() | Failed():
+                self._cancel(event.call)
+            case Hello():
+                author = replace(self._caller.author, claim=event.claim)
+                self._caller = self._rooms.service.register.introduce(self._caller, author)
+            case Granted() | Left():
+                pass
+        self._look_round()
+
+    def _open(self, number: int, call: calls.Call) -> None:
+        service = self._rooms.service
+        service.register.called(self._caller)
+        kind = type(call)
+        if kind in service.quick:
+            self._answer(number, lambda: service.quick[kind](self._caller, call))
+        elif kind in service.change:
+            self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
+        elif isinstance(call, calls.Save):
+            self._saves[number] = _Incoming()
+            self._start(number, self._save, call)
+        elif isinstance(call, calls.Load):
+            self._start(number, self._load, call)
+        elif isinstance(call, calls.Watch):
+            self._watches.add(number)
+            self._start(number, self._watch, call)
+        elif kind in service.stream:
+            self._start(number, self._list, call)
+        else:
+            self._start(number, self._ask, call)
+
+    def _answer(self, number: int, ask: Callable[[], calls.Result]) -> None:
+        try:
+            result = ask()
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
+            self._fault(number, self._explain(error))
+        else:
+            self._result(number, result)
+
+    def _change(self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result]) -> None:
+        """Hand a change to the committer and answer when it calls back, from its own thread."""
+        token = trio.lowlevel.current_trio_token()
+
+        def done(future: Future[Any]) -> None:
+            try:
+                token.run_sync_soon(self._answer, number, lambda: result(future.result()))
+            except trio.RunFinishedError:
+                return  # the server is gone, and the client with it
+
+        try:
+            hand_over().add_done_callback(done)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fault(number, self._explain(error))
+
+    def _result(self, number: int, result: calls.Result) -> None:
+        if self._session.is_open(number):
+            self._session.result(number, result)
+        self._pump.flush()
+        self._look_round()
+
+    def _fault(self, number: int, error: UdfstoreError) -> None:
+        if self._session.is_open(number):
+            self._session.fault(number, error)
+        self._pump.flush()
+        self._look_round()
+
+    def _explain(self, error: Exception) -> UdfstoreError:
+        if isinstance(error, UdfstoreError):
+            return error
+        self._log.error("a call failed unexpectedly", exc_info=error)
+        return InternalError(f"a bug in the server ({type(error).__name__}); its log has the details")
+
+    # --- calls that take a task ---
+
+    def _start(self, number: int, run: Callable[[int, Any], Any], call: calls.Call) -> None:
+        scope = self._tasks[number] = trio.CancelScope()
+        self._nursery.start_soon(self._run, number, scope, run, call)
+
+    async def _run(
+        self, number: int, scope: trio.CancelScope, run: Callable[[int, Any], Any], call: calls.Call
+    ) -> None:
+        try:
+            with scope:
+                await run(number, call)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
+            self._fault(number, self._explain(error))
+        finally:
+            self._tasks.pop(number, None)
+            self._saves.pop(number, None)
+            self._watches.discard(number)
+            if scope.cancelled_caught:
+                self._fault(number, Cancelled("the call was taken back"))
+            self._look_round()
+
+    def _cancel(self, number: int) -> None:
+        if number in self._tasks:
+            self._tasks[number].cancel()
+
+    async def _in_thread(self, limiter: trio.CapacityLimiter, do: Callable[..., _Result], *args: Any) -> _Result:
+        return await trio.to_thread.run_sync(do, *args, limiter=limiter)
+
+    async def _until(self, ready: Callable[[], bool], what: str) -> None:
+        """Wait for the peer, which has so long to make progress."""
+        seconds = self._limits.progress_seconds
+        with trio.move_on_after(seconds) as scope:
+            while not ready():
+                await self._changed.park()
+        if scope.cancelled_caught:
+            raise TimedOut(f"no {what} from the client", expected=f"within {seconds:g} s")
+
+    async def _ask(self, number: int, call: calls.PlainCall) -> None:
+        answer = self._rooms.service.slow[type(call)]
+        self._result(number, await self._in_thread(self._rooms.reads, answer, self._caller, call))
+
+    async def _save(self, number: int, call: calls.Save) -> None:
+        service, writes = self._rooms.service, self._rooms.writes
+        begun = await self._in_thread(writes, service.upload, self._caller, call)
+        if isinstance(begun, calls.Saved):
+            self._result(number, begun)
+            return
+        upload = begun
+        try:
+            commit = await self._write_content(number, upload)
+            id, existed = await self._in_thread(writes, upload.commit, commit.size, commit.id)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._in_thread(writes, upload.abort)
+        saved = calls.Saved(id, upload.size, existed)
+        if commit.target is None:
+            self._result(number, saved)
+        else:
+            self._change(
+                number,
+                lambda: service.target(self._caller, saved, commit),
+                lambda moved: replace(saved, entry=moved.entries[0]),
+            )
+
+    async def _write_content(self, number: int, upload: Upload) -> calls.Commit:
+        """Write what comes, grant as much again, until the commit."""
+        incoming, limits = self._saves[number], self._limits
+        self._grant(number, limits.first_window_bytes)
+        widen = limits.window_bytes - limits.first_window_bytes
+        while True:
+            await self._until(lambda: bool(incoming.data) or incoming.commit is not None, "content")
+            if not incoming.data:
+                break
+            data = incoming.take()
+            await self._in_thread(self._rooms.writes, upload.write, data)
+            self._grant(number, len(data) + widen)
+            widen = 0
+            self._changed.unpark_all()
+        assert incoming.commit is not None
+        return incoming.commit
+
+    def _grant(self, number: int, amount: int) -> None:
+        self._session.grant(number, amount)
+        self._pump.flush()
+
+    async def _load(self, number: int, call: calls.Load) -> None:
+        session, reads = self._session, self._rooms.reads
+        head, file = await self._in_thread(reads, self._rooms.service.open, self._caller, call)
+        try:
+            session.head(number, head)
+            self._pump.flush()
+            sent = 0
+            while sent < head.length:
+                await self._until(lambda: session.outbox.waiting(number) < CHUNKS_WAITING, "reading")
+                await self._until(lambda: session.credit(number) != 0, "credit")
+                credit = session.credit(number)
+                most = min(self._limits.chunk_bytes, head.length - sent)
+                size = most if credit is None else min(most, credit)
+                data = await self._in_thread(reads, file.pread, head.offset + sent, size)
+                session.chunk(number, data)
+                self._pump.flush()
+                sent += size
+            self._result(number, calls.Loaded(sent))
+        finally:
+            file.close()
+
+    async def _list(self, number: int, call: calls.StreamCall) -> None:
+        for batch in self._rooms.service.stream[type(call)](self._caller, call):
+            await self._send_pages(number, batch, self._until)
+        self._result(number, None)
+
+    async def _watch(self, number: int, call: calls.Watch) -> None:
+        service = self._rooms.service
+        cursor, present = service.begin_watch(self._caller, call)
+        for batch in present:
+            await self._send_pages(number, batch, self._for_ever)
+        while True:
+            events, cursor = service.go_on_watching(call, cursor)
+            await self._send_pages(number, events, self._for_ever)
+            while service.store.revision <= cursor:
+                await self._rooms.commits.park()
+
+    async def _for_ever(self, ready: Callable[[], bool], what: str) -> None:
+        while not ready():
+            await self._changed.park()
+
+    async def _send_pages(self, number: int, items: list[Any], wait: Callable[[Callable[[], bool], str], Any]) -> None:
+        session, most = self._session, self._limits.waiting_bytes
+        for page in session.pages(number, items):
+            await wait(lambda: session.credit(number) != 0 and session.outbox.size < most, "credit")
+            session.page(number, page)
+            self._pump.flush()
+
+
+class _Incoming:
+    """Content of one save that was received and not written yet."""
+
+    def __init__(self) -> None:
+        self.data: deque[memoryview] = deque()
+        self.size = 0
+        self.commit: calls.Commit | None = None
+
+    def put(self, data: memoryview) -> None:
+        self.data.append(data)
+        self.size += len(data)
+
+    def take(self) -> memoryview:
+        data = self.data.popleft()
+        self.size -= len(data)
+        return data

@@ -1,0 +1,39 @@
+"""The limits of a server: each with its unit and its reason. All of them can be configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from udfstore.wire.limits import CHUNK_BYTES
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """How much one server takes on."""
+
+    connections: int = 2048
+    """Connections at once: a thousand watchers and as many UDFs. Each idle one costs some 40 KiB."""
+    connections_per_user: int = 1536
+    """Of one uid, so that a runaway user leaves room for the operator."""
+    calls: int = 64
+    """Open at once on one connection."""
+    chunk_bytes: int = CHUNK_BYTES
+    """Content bytes of one chunk."""
+    first_window_bytes: int = 1 * MIB
+    """What a save may send before anything was written: opening many saves costs little."""
+    window_bytes: int = 4 * MIB
+    """What a save may have on its way once it runs: hides the latency of thread and disk."""
+    hello_seconds: float = 10.0
+    """From connecting to the end of the hello: a client on this machine needs milliseconds."""
+    progress_seconds: float = 60.0
+    """Without any progress of a peer that has a call open or a frame half sent, the call or connection ends."""
+    grace_seconds: float = 20.0
+    """For open calls when the server stops: below the 30 s that container runtimes and the 90 s that systemd wait."""
+    reads: int = 8
+    """Threads that read files."""
+    writes: int = 8
+    """Threads that write files: more only queue inside the disk."""
+    waiting_bytes: int = 1 * MIB
+    """Pages queued for a client that counts no credit before its call waits."""

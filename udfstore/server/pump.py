@@ -1,0 +1,131 @@
+"""The pump: bytes from a socket into a session, and out of its outbox. It knows no call.
+
+It reads and writes without awaiting in between, so that one buffer serves all connections, and a frame that the socket
+takes at once costs no change of task.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import os
+import socket
+from collections.abc import Callable
+
+import trio
+
+from udfstore.errors import TimedOut
+from udfstore.server.limits import ServerLimits
+from udfstore.session.events import HostEvent
+from udfstore.session.host import HostSession, State
+
+RECEIVE_BYTES = 256 * 1024
+"""Of one read: stays in a core's second-level cache, where the copy into a frame costs next to nothing."""
+
+_DESCRIPTORS = socket.CMSG_SPACE(16 * array.array("i").itemsize)
+"""Room to take in, and close, what a peer sends along unasked."""
+
+
+class Broken(Exception):
+    """The peer is gone, or does not read."""
+
+
+class Pump:
+    """A socket and the session on it."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        session: HostSession,
+        limits: ServerLimits,
+        buffer: memoryview,
+        changed: trio.lowlevel.ParkingLot,
+    ) -> None:
+        self._socket = connection
+        self._session = session
+        self._limits = limits
+        self._buffer = buffer
+        self._changed = changed
+        self._stuck = trio.lowlevel.ParkingLot()
+        self._broken = False
+        self._since = 0.0
+        """When the peer last made progress; counts only while it owes something."""
+
+    async def read(self, take: Callable[[HostEvent], None], room: Callable[[], bool]) -> None:
+        """Give `take` every event until the peer closes its side. Reads only while there is `room()`.
+
+        Raises `ProtocolError` when the conversation cannot go on, `TimedOut` when the peer stops in the middle of a
+        frame or before its hello, and `Broken`.
+        """
+        self._since = trio.current_time()
+        while True:
+            while not room():
+                await self._changed.park()
+            waits_for, seconds = self._owed()
+            with trio.move_on_at(self._since + seconds) as scope:
+                size, tokens = await self._receive()
+            if scope.cancelled_caught:
+                raise TimedOut(f"no {waits_for} in time", expected=f"within {seconds:g} s")
+            if size == 0:
+                self._session.end()
+                return
+            half_read = self._session.half_read
+            for event in self._session.receive(self._buffer[:size], tokens):
+                take(event)
+            self.flush()
+            if self._session.half_read != half_read:
+                self._since = trio.current_time()
+
+    def _owed(self) -> tuple[str, float]:
+        """What the peer has to send next, and within how many seconds since the last progress."""
+        if self._session.state is State.GREETING:
+            return "hello", self._limits.hello_seconds
+        if self._session.half_read:
+            return "rest of a frame", self._limits.progress_seconds
+        return "", math.inf
+
+    async def _receive(self) -> tuple[int, tuple[object, ...]]:
+        """Bytes in the buffer, and tokens for the descriptors that came with them (closed: none is ever announced)."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _DESCRIPTORS)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise Broken(str(error)) from error
+            break
+        descriptors = array.array("i")
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return size, tuple(descriptors)
+
+    def flush(self) -> None:
+        """Send what the socket takes now; `write` sees to the rest."""
+        if self._broken:
+            return
+        try:
+            if self._session.outbox.flush(self._socket.sendmsg):
+                self._changed.unpark_all()
+        except BlockingIOError:
+            self._changed.unpark_all()
+            self._stuck.unpark_all()
+        except OSError:
+            self._broken = True
+            self._stuck.unpark_all()
+
+    async def write(self) -> None:
+        """Send what the socket did not take at once, for ever. Raises `Broken` when the peer is gone or hangs."""
+        while True:
+            if not self._broken and not self._session.outbox:
+                await self._stuck.park()
+            if self._broken:
+                raise Broken("the peer closed the connection")
+            with trio.move_on_after(self._limits.progress_seconds) as scope:
+                await trio.lowlevel.wait_writable(self._socket)
+            if scope.cancelled_caught:
+                raise Broken(f"the peer read nothing for {self._limits.progress_seconds:g} s")
+            self.flush()

@@ -1,0 +1,168 @@
+"""The server: one store, its socket, and everybody who connects to it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+
+from udfstore.errors import Busy, Closing, UdfstoreError
+from udfstore.model import Caller
+from udfstore.server.connection import Connection, Rooms
+from udfstore.server.limits import ServerLimits
+from udfstore.server.listener import Listener
+from udfstore.server.peer import author_of
+from udfstore.server.pump import RECEIVE_BYTES
+from udfstore.service import Register, Service
+from udfstore.session.host import refusal
+from udfstore.store import Store
+
+SWEEP_SECONDS = 60.0
+"""Between two looks for removed files whose time has come; the grace itself is an hour."""
+
+
+class Server:
+    """Everything that one process serves."""
+
+    def __init__(self, store: Store, limits: ServerLimits) -> None:
+        self.service = Service(store, Register())
+        self._store = store
+        self._limits = limits
+        self._rooms = Rooms(
+            service=self.service,
+            limits=limits,
+            reads=trio.CapacityLimiter(limits.reads),
+            writes=trio.CapacityLimiter(limits.writes),
+            commits=trio.lowlevel.ParkingLot(),
+            buffer=memoryview(bytearray(RECEIVE_BYTES)),
+        )
+        self._connections: set[Connection] = set()
+        self._of_user: dict[int, int] = {}
+        self._closing = False
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+    async def run(self, listener: Listener, ready: Callable[[], Awaitable[None]]) -> None:
+        """Serve until SIGTERM or SIGINT, then drain: no new calls, and a grace time for those that run."""
+        raise_descriptor_limit()
+        async with self._told_of_commits(), trio.open_nursery() as serving:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(self._sweep)
+                    accepting.start_soon(self._accept, listener, serving)
+                    await ready()
+                    async for number in signals:
+                        self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
+                        break
+                    accepting.cancel_scope.cancel()
+                listener.close()
+                serving.cancel_scope.deadline = trio.current_time() + self._limits.grace_seconds
+                self._closing = True
+                for connection in list(self._connections):
+                    connection.drain()
+        self._log.info("stopped")
+
+    async def _accept(self, listener: Listener, serving: trio.Nursery) -> None:
+        await trio.serve_listeners(self._serve, [listener.trio_listener()], handler_nursery=serving)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        with socket.socket(fileno=stream.socket.detach()) as peer:
+            peer.setblocking(False)
+            for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                peer.setsockopt(socket.SOL_SOCKET, option, self._limits.chunk_bytes)
+            author = author_of(peer)
+            try:
+                self._admit(author.uid)
+            except UdfstoreError as error:
+                self._log.warning("connection refused", reason=str(error), uid=author.uid, pid=author.pid)
+                _refuse(peer, error)
+                return
+            caller = self.service.register.enter(author, time.time_ns())
+            try:
+                await self._hold(peer, caller)
+            finally:
+                self.service.register.leave(caller)
+
+    def _admit(self, uid: int) -> None:
+        limits, of_user = self._limits, self._of_user.get(uid, 0)
+        if self._closing:
+            raise Closing("the server is shutting down")
+        if len(self._connections) >= limits.connections:
+            raise Busy("the server has as many connections as it takes", expected=f"at most {limits.connections}")
+        if of_user >= limits.connections_per_user:
+            most = f"at most {limits.connections_per_user}"
+            raise Busy(f"uid {uid} has as many connections as one user may have", expected=most)
+
+    async def _hold(self, peer: socket.socket, caller: Caller) -> None:
+        uid = caller.author.uid
+        connection = Connection(peer, caller, self._rooms)
+        self._connections.add(connection)
+        self._of_user[uid] = self._of_user.get(uid, 0) + 1
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            self._of_user[uid] -= 1
+            if not self._of_user[uid]:
+                del self._of_user[uid]
+
+    @asynccontextmanager
+    async def _told_of_commits(self) -> AsyncIterator[None]:
+        """While it is open, the committer's thread wakes the watches."""
+        token = trio.lowlevel.current_trio_token()
+
+        def committed(revision: int) -> None:
+            try:
+                token.run_sync_soon(self._rooms.commits.unpark_all, idempotent=True)
+            except trio.RunFinishedError:
+                return  # nobody watches any more
+
+        self._store.on_commit.append(committed)
+        try:
+            yield
+        finally:
+            self._store.on_commit.remove(committed)
+
+    async def _sweep(self) -> None:
+        """Unlink removed files whose grace is over."""
+        while True:
+            try:
+                swept = await trio.to_thread.run_sync(self._store.sweep, limiter=self._rooms.writes)
+            except UdfstoreError as error:
+                self._log.warning("removed files could not be unlinked", reason=str(error))
+            else:
+                if swept:
+                    self._log.info("unlinked removed files", blobs=swept)
+            await trio.sleep(SWEEP_SECONDS)
+
+
+def _refuse(peer: socket.socket, error: UdfstoreError) -> None:
+    """Say why, as far as the socket's buffer goes, and hang up."""
+    try:
+        peer.send(refusal(error))
+    except OSError:
+        return  # gone already
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as the system allows: each connection and each open blob needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def notify(message: str) -> None:
+    """Tell the service manager, if there is one (sd_notify(3): a datagram to $NOTIFY_SOCKET)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        await notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+        await notifier.send(message.encode())

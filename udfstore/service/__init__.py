@@ -1,0 +1,6 @@
+"""What can be asked of a store, one function a request, each given its caller. Every front joins here."""
+
+from udfstore.service.register import Register
+from udfstore.service.service import Service
+
+__all__ = ["Register", "Service"]

@@ -1,0 +1,213 @@
+"""The requests, one function each.
+
+How a request is answered is the type of its function, for fronts to act on:
+
+    quick    answers at once: catalog reads, no slow disk
+    slow     looks at files: to be run in a worker thread
+    change   handed to the committer: answers with a future
+    stream   many items: `quick`, one batch after the other
+
+Saves and loads are conversations of their own: `upload` and `open` begin them, both slow.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from udfstore import calls
+from udfstore.digest import BlobId
+from udfstore.errors import Conflict, NotFound, UsageError
+from udfstore.model import BlobInfo, Caller, Entry, Event
+from udfstore.refs import Ref
+from udfstore.service.register import Register
+from udfstore.store import BlobFile, Store, Upload
+from udfstore.version import __version__
+
+BATCH = 100
+"""Items read from the catalog at once: about a millisecond."""
+
+
+class Service:
+    """All that can be asked of one store."""
+
+    def __init__(self, store: Store, register: Register) -> None:
+        self.store = store
+        self.register = register
+        self.started_ns = time.time_ns()
+        self.quick: dict[type, Callable[[Caller, Any], calls.Result]] = {calls.GetTag: self.get_tag}
+        self.slow: dict[type, Callable[[Caller, Any], calls.Result]] = {
+            calls.Stat: self.stat,
+            calls.Verify: self.verify,
+            calls.Why: self.why,
+            calls.Missing: self.missing,
+            calls.Status: self.status,
+        }
+        self.change: dict[type, Callable[[Caller, Any], Future[Any]]] = {
+            calls.Move: self.move,
+            calls.Rollback: self.rollback,
+            calls.Untag: self.untag,
+            calls.Delete: self.delete,
+            calls.Used: self.used,
+        }
+        self.stream: dict[type, Callable[[Caller, Any], Iterator[list[Any]]]] = {
+            calls.ListTags: self.tags,
+            calls.History: self.history,
+            calls.ListBlobs: self.blobs,
+            calls.Sessions: self.sessions,
+        }
+
+    # --- content ---
+
+    def upload(self, caller: Caller, call: calls.Save) -> Upload | calls.Saved:
+        """Begin a save. Content that the store has under the announced ID is answered at once."""
+        if call.id is not None:
+            size = self.store.present(call.id)
+            if size is not None:
+                return calls.Saved(call.id, size, existed=True)
+        return self.store.upload(call.id, call.size)
+
+    def open(self, caller: Caller, call: calls.Load) -> tuple[calls.Loading, BlobFile]:
+        """Begin a load: what was found, and the file to read. Raises `UsageError` for a range outside the blob."""
+        found = self.store.resolve(call.ref)
+        file = self.store.open(found.id)
+        size = file.size
+        length = size - call.offset if call.length is None else call.length
+        if call.offset > size or call.offset + length > size:
+            file.close()
+            wanted = f"{call.offset} to {call.offset + length}"
+            raise UsageError("a range outside the blob", expected=f"within 0 to {size}", got=wanted)
+        return calls.Loading(BlobInfo(found.id, size, entry=found.entry), call.offset, length), file
+
+    def stat(self, caller: Caller, call: calls.Stat) -> BlobInfo:
+        """What is known of a blob."""
+        return self.store.info(call.ref)
+
+    def verify(self, caller: Caller, call: calls.Verify) -> BlobInfo:
+        """Hash a blob's file again."""
+        return self.store.verify(self.store.resolve(call.ref).id)
+
+    def why(self, caller: Caller, call: calls.Why) -> calls.Kept:
+        """What keeps a blob."""
+        return self.store.why(call.ref)
+
+    def missing(self, caller: Caller, call: calls.Missing) -> calls.MissingIds:
+        """Which blobs are not there."""
+        return calls.MissingIds(tuple(self.store.missing(call.ids)))
+
+    def blobs(self, caller: Caller, call: calls.ListBlobs) -> Iterator[list[BlobInfo]]:
+        """All blobs, oldest first."""
+        after: tuple[int, BlobId] | None = None
+        while batch := self.store.blobs(after, BATCH):
+            yield batch
+            after = (batch[-1].saved_ns, batch[-1].id)
+
+    # --- tags ---
+
+    def get_tag(self, caller: Caller, call: calls.GetTag) -> Entry:
+        """One entry of a tag."""
+        return self.store.entry(call.ref)
+
+    def tags(self, caller: Caller, call: calls.ListTags) -> Iterator[list[Entry]]:
+        """The newest entry of each live tag that matches, by name."""
+        after = ""
+        while batch := self.store.tags(call.prefix, after, BATCH):
+            yield batch
+            after = batch[-1].tag
+
+    def history(self, caller: Caller, call: calls.History) -> Iterator[list[Entry]]:
+        """All entries of a tag, newest first. Raises `NotFound` for a tag that never was."""
+        before: int | None = None
+        while batch := self.store.history(call.tag, before, BATCH):
+            yield batch
+            before = batch[-1].version
+        if before is None:
+            raise NotFound(f"no tag {call.tag}")
+
+    def move(self, caller: Caller, call: calls.Move) -> Future[calls.Moved]:
+        """Move tags."""
+        return self.store.submit(call, caller.author)
+
+    def rollback(self, caller: Caller, call: calls.Rollback) -> Future[calls.Moved]:
+        """Move a tag back."""
+        return self.store.submit(call, caller.author)
+
+    def untag(self, caller: Caller, call: calls.Untag) -> Future[calls.Moved]:
+        """Delete tags."""
+        return self.store.submit(call, caller.author)
+
+    def delete(self, caller: Caller, call: calls.Delete) -> Future[calls.Deleted]:
+        """Remove a blob's content."""
+        return self.store.submit(call, caller.author)
+
+    def used(self, caller: Caller, call: calls.Used) -> Future[calls.Noted]:
+        """Record what a follower uses."""
+        self.register.used(caller, call)
+        return self.store.submit(call, caller.author)
+
+    def target(self, caller: Caller, saved: calls.Saved, commit: calls.Commit) -> Future[calls.Moved]:
+        """Move the tag of a save whose content is there."""
+        target = commit.target
+        assert target is not None
+        step = calls.Step(target.tag, Ref.of(saved.id), target.expected, target.labels, target.links)
+        return self.store.submit(calls.Move((step,), target.note, commit.request), caller.author)
+
+    def begin_watch(self, caller: Caller, call: calls.Watch) -> tuple[int, Iterator[list[Event]]]:
+        """Where a watch begins: the revision to go on after, and the present entries if they were asked for.
+
+        Raises `Conflict` when the watch belongs to another epoch, or begins beyond the newest revision.
+        """
+        revision = self.store.revision
+        if call.epoch and call.epoch != self.store.epoch:
+            raise Conflict(
+                "this store was restored from a backup since: begin the watch anew, without `since`",
+                expected=f"epoch {self.store.epoch}",
+                got=f"epoch {call.epoch}",
+            )
+        if call.since is None:
+            return revision, self._present(caller, call, revision)
+        if call.since > revision:
+            raise Conflict(
+                "a watch from beyond the newest revision: begin it anew, without `since`",
+                expected=f"at most {revision}",
+                got=call.since,
+            )
+        return call.since, iter(())
+
+    def _present(self, caller: Caller, call: calls.Watch, revision: int) -> Iterator[list[Event]]:
+        """Entries as they stand: a tag that moves meanwhile is told again, as an event after `revision`."""
+        for batch in self.tags(caller, calls.ListTags(call.prefix)):
+            yield [Event(revision, (entry,), present=True) for entry in batch]
+        yield [Event(revision, (), present=True)]
+
+    def go_on_watching(self, call: calls.Watch, cursor: int) -> tuple[list[Event], int]:
+        """Events after `cursor`, and the cursor after them."""
+        return self.store.events(call.prefix, cursor, BATCH)
+
+    # --- the server ---
+
+    def status(self, caller: Caller, call: calls.Status) -> calls.Health:
+        """How the store and its server are."""
+        blobs, size, tags = self.store.totals()
+        return calls.Health(
+            version=__version__,
+            root=str(self.store.root),
+            pid=os.getpid(),
+            store_id=self.store.id,
+            epoch=self.store.epoch,
+            revision=self.store.revision,
+            blobs=blobs,
+            bytes=size,
+            tags=tags,
+            connections=len(self.register),
+            started_ns=self.started_ns,
+            free_bytes=self.store.free_bytes(),
+            problem=self.store.problem,
+        )
+
+    def sessions(self, caller: Caller, call: calls.Sessions) -> Iterator[list[calls.Session]]:
+        """Who is connected."""
+        yield self.register.sessions()

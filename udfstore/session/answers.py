@@ -1,0 +1,213 @@
+"""Answers: results, pages and faults as plain values on one side, protobuf on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from udfstore import calls
+from udfstore._pb import udfstore_pb2 as pb
+from udfstore.digest import BlobId
+from udfstore.errors import InternalError, UdfstoreError, error_for
+from udfstore.model import NOBODY, BlobInfo, Entry, Event
+from udfstore.session.values import (
+    author_from_pb,
+    author_to_pb,
+    blob_from_pb,
+    blob_to_pb,
+    entry_from_pb,
+    entry_to_pb,
+    ids_of,
+    maybe_id,
+    raw_of,
+)
+
+FAULT_TEXT = 4096
+"""Most characters of each text in a fault: a conflict may name many tags, and a fault must fit a small frame."""
+
+PAGE_BYTES = 60 * 1024
+"""Content of a page: a small frame less its head. No record is longer (`store` bounds them), so no item is either."""
+
+
+def result_to_pb(number: int, result: calls.Result) -> pb.Result:
+    """The message that ends a call well; None is the end of a call that streamed pages."""
+    message = pb.Result(call=number)
+    match result:
+        case None:
+            message.ok.SetInParent()
+        case calls.Saved():
+            message.saved.id, message.saved.size, message.saved.existed = result.id.raw, result.size, result.existed
+            if result.entry is not None:
+                message.saved.entry.CopyFrom(entry_to_pb(result.entry))
+        case calls.Loaded():
+            message.loaded.length = result.length
+            message.loaded.SetInParent()
+        case BlobInfo():
+            message.blob.CopyFrom(blob_to_pb(result))
+        case calls.Kept():
+            message.kept.blob.CopyFrom(blob_to_pb(result.info))
+            message.kept.named.extend(entry_to_pb(entry.brief) for entry in result.named)
+            message.kept.linked.extend(entry_to_pb(entry.brief) for entry in result.linked)
+            message.kept.more = result.more
+        case calls.MissingIds():
+            message.missing.ids.extend(id.raw for id in result.ids)
+            message.missing.SetInParent()
+        case calls.Deleted():
+            message.deleted.id, message.deleted.size, message.deleted.more = result.id.raw, result.size, result.more
+            message.deleted.versions.extend(result.versions)
+        case calls.Moved():
+            _put_record(message.moved, result.entries)
+            message.moved.before.extend(pb.Entry() if e is None else entry_to_pb(e.brief) for e in result.before)
+            message.moved.skipped.extend(result.skipped)
+        case Entry():
+            message.entry.CopyFrom(entry_to_pb(result))
+        case calls.Noted():
+            message.noted.revision = result.revision
+        case calls.Health():
+            message.health.CopyFrom(_health_to_pb(result))
+    return message
+
+
+def result_from_pb(message: pb.Result) -> calls.Result:
+    """The answer that a message holds."""
+    match message.WhichOneof("result"):
+        case "saved":
+            s = message.saved
+            return calls.Saved(BlobId(s.id), s.size, s.existed, entry_from_pb(s.entry) if s.HasField("entry") else None)
+        case "loaded":
+            return calls.Loaded(message.loaded.length)
+        case "blob":
+            return blob_from_pb(message.blob)
+        case "kept":
+            k = message.kept
+            named, linked = tuple(map(entry_from_pb, k.named)), tuple(map(entry_from_pb, k.linked))
+            return calls.Kept(blob_from_pb(k.blob), named, linked, k.more)
+        case "missing":
+            return calls.MissingIds(ids_of(message.missing.ids))
+        case "deleted":
+            d = message.deleted
+            return calls.Deleted(BlobId(d.id), d.size, tuple(d.versions), d.more)
+        case "moved":
+            m = message.moved
+            before = tuple(entry_from_pb(e) if e.tag else None for e in m.before)
+            return calls.Moved(_record(m), before, tuple(m.skipped))
+        case "entry":
+            return entry_from_pb(message.entry)
+        case "noted":
+            return calls.Noted(message.noted.revision)
+        case "health":
+            return _health_from_pb(message.health)
+        case "ok":
+            return None
+        case _:
+            raise InternalError("a result that this release does not know: update the client")
+
+
+def head_to_pb(number: int, head: calls.Loading) -> pb.Head:
+    """The message before a load's content."""
+    return pb.Head(call=number, blob=blob_to_pb(head.info), offset=head.offset, length=head.length)
+
+
+def head_from_pb(message: pb.Head) -> calls.Loading:
+    """What a load found."""
+    return calls.Loading(blob_from_pb(message.blob), message.offset, message.length)
+
+
+def pages_to_pb(number: int, items: Iterable[calls.Item | Event]) -> Iterator[pb.Page]:
+    """Items of a list or a watch as pages of at most `PAGE_BYTES` each, or of one item that is longer."""
+    page = pb.Page(call=number)
+    size = 0
+    for item in items:
+        one = pb.Page(call=number)
+        match item:
+            case BlobInfo():
+                one.blobs.append(blob_to_pb(item))
+            case Entry():
+                one.entries.append(entry_to_pb(item))
+            case calls.Session():
+                one.sessions.append(_session_to_pb(item))
+            case Event():
+                _put_event(one.events.add(), item)
+        length = one.ByteSize()
+        if size and size + length > PAGE_BYTES:
+            yield page
+            page, size = one, length
+        else:
+            page.MergeFrom(one)
+            size += length
+    if size:
+        yield page
+
+
+def page_from_pb(page: pb.Page) -> list[calls.Item | Event]:
+    """The items of a page, in order."""
+    items: list[calls.Item | Event] = [*map(blob_from_pb, page.blobs), *map(entry_from_pb, page.entries)]
+    items += map(_session_from_pb, page.sessions)
+    for event in page.events:
+        entries = tuple(map(entry_from_pb, event.entries)) if event.present else _record(event)
+        items.append(Event(event.revision, entries, event.present))
+    return items
+
+
+def _put_event(message: pb.Event, event: Event) -> None:
+    message.revision, message.present = event.revision, event.present
+    if event.present:
+        message.entries.extend(map(entry_to_pb, event.entries))
+    else:
+        _put_record(message, event.entries)
+
+
+def _put_record(message: pb.Moved | pb.Event, entries: Sequence[Entry]) -> None:
+    """Entries of one record: what all of them share is written once."""
+    if entries:
+        message.author.CopyFrom(author_to_pb(entries[0].author))
+        message.note = entries[0].note
+    message.entries.extend(entry_to_pb(replace(entry, author=NOBODY, note="")) for entry in entries)
+
+
+def _record(message: pb.Moved | pb.Event) -> tuple[Entry, ...]:
+    author, note = author_from_pb(message.author), message.note
+    return tuple(replace(entry_from_pb(entry), author=author, note=note) for entry in message.entries)
+
+
+def fault_to_pb(number: int, error: UdfstoreError) -> pb.Fault:
+    """The message that ends a call badly."""
+    texts = {name: _cut(text) for name, text in (("message", error.message), ("expected", error.expected))}
+    return pb.Fault(call=number, code=error.code.value, got=_cut(error.got), **texts)
+
+
+def fault_from_pb(fault: pb.Fault) -> UdfstoreError:
+    """The error that a fault tells of."""
+    return error_for(fault.code, fault.message, expected=fault.expected, got=fault.got)
+
+
+_HEALTH = tuple(calls.Health.__dataclass_fields__)
+
+
+def _health_to_pb(health: calls.Health) -> pb.Health:
+    return pb.Health(**{name: getattr(health, name) for name in _HEALTH})
+
+
+def _health_from_pb(health: pb.Health) -> calls.Health:
+    return calls.Health(**{name: getattr(health, name) for name in _HEALTH})
+
+
+def _session_to_pb(session: calls.Session) -> pb.Session:
+    return pb.Session(
+        id=session.id,
+        author=author_to_pb(session.author),
+        since_ns=session.since_ns,
+        calls=session.calls,
+        following=[
+            pb.Following(tag=f.tag, version=f.version, id=raw_of(f.id), error=f.error) for f in session.following
+        ],
+    )
+
+
+def _session_from_pb(session: pb.Session) -> calls.Session:
+    following = tuple(calls.Following(f.tag, f.version, maybe_id(f.id), f.error) for f in session.following)
+    return calls.Session(session.id, author_from_pb(session.author), session.since_ns, session.calls, following)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= FAULT_TEXT else text[: FAULT_TEXT - 1] + "…"

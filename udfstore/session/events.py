@@ -1,0 +1,130 @@
+"""What a conversation tells the shell around it, one frozen value an event.
+
+Call numbers are the UDF's. `Content.data` is a view of memory that nobody else writes to; it may be kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from udfstore import calls
+from udfstore.errors import UdfstoreError
+from udfstore.model import Claim
+from udfstore.model import Event as TagEvent
+
+PROTOCOL = 1
+"""The version of the protocol that this release speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The host's first word. `chunk_bytes` and `calls` are its limits, `session` names the conversation."""
+
+    version: str
+    store_id: bytes
+    epoch: int
+    revision: int
+    chunk_bytes: int
+    calls: int
+    session: int
+    credit: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The UDF's first word. `credit`: it grants what it can take, and the host sends no more than that."""
+
+    claim: Claim
+    credit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Content of a save (at the host) or of a load (at the UDF), in order."""
+
+    call: int
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The peer can take more of this call."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A call has ended badly: at the host because the UDF broke its rules, at the UDF because the host said so."""
+
+    call: int
+    error: UdfstoreError
+
+
+# --- at the host ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The UDF opened a call."""
+
+    call: int
+    op: calls.Call
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """All content of a save has come."""
+
+    call: int
+    commit: calls.Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """The UDF no longer wants the answer; the call still has to end."""
+
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The UDF said goodbye: it opens no more calls."""
+
+
+# --- at the UDF ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A load's blob; its content follows."""
+
+    call: int
+    head: calls.Loading
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """A part of a list, or events of a watch."""
+
+    call: int
+    items: tuple[calls.Item | TagEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call has ended well."""
+
+    call: int
+    result: calls.Result
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The host is about to stop: no new calls, open ones have so many seconds."""
+
+    grace: float
+
+
+HostEvent = Hello | Opened | Content | Committed | Withdrawn | Granted | Failed | Left
+UdfEvent = Welcome | Found | Content | Paged | Answered | Failed | Granted | Ending

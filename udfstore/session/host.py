@@ -1,0 +1,324 @@
+"""The host's end of a conversation.
+
+    GREETING --hello--> OPEN --goodbye--> LEAVING        which message may come when: MAY_COME
+
+A call is open from its `call` frame to its one `result` or `fault`. What a UDF sends for one that ended early, before
+it can have heard of the end, is dropped; content for any other call that is not open is a fault of that number. Only a
+conversation that has lost its order ends: `receive` then raises `ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from udfstore import calls
+from udfstore._pb import udfstore_pb2 as pb
+from udfstore.errors import Busy, Closing, ProtocolError, UdfstoreError, UsageError
+from udfstore.model import Event as TagEvent
+from udfstore.session import answers, requests
+from udfstore.session.events import (
+    PROTOCOL,
+    Committed,
+    Content,
+    Failed,
+    Granted,
+    Hello,
+    HostEvent,
+    Left,
+    Opened,
+    Welcome,
+    Withdrawn,
+)
+from udfstore.session.outbox import Outbox
+from udfstore.session.values import claim_from_pb
+from udfstore.wire import codec, limits
+from udfstore.wire.framing import Frame, FrameReader
+
+ENDED_EARLY = 1024
+"""How many calls that ended before their content did are remembered: their late chunks are dropped in silence."""
+
+
+def refusal(error: UdfstoreError) -> bytes:
+    """The frame that turns a peer away before there is a conversation."""
+    return codec.encode(pb.Request(fault=answers.fault_to_pb(0, error)))
+
+
+class State(enum.Enum):
+    """How far the conversation is."""
+
+    GREETING = "greeting"
+    OPEN = "open"
+    LEAVING = "leaving"
+
+
+COMMIT = "a commit"
+_CALLS = frozenset({"chunk", "commit", "cancel", "credit"})
+MAY_COME: Mapping[State, frozenset[str]] = {
+    State.GREETING: frozenset({"hello"}),
+    State.OPEN: _CALLS | {"call", "goodbye"},
+    State.LEAVING: _CALLS,
+}
+
+
+@dataclass(slots=True)
+class _OpenCall:
+    op: calls.Call
+    granted: int = 0
+    """To the UDF: content bytes of a save that it may still send."""
+    credit: int = 0
+    """From the UDF: bytes of a load or pages of a stream that may still be sent."""
+    received: int = 0
+    committed: bool = False
+
+
+class HostSession:
+    """One conversation, seen from the host. Feed it what comes, send what `outbox` holds."""
+
+    def __init__(self, welcome: Welcome) -> None:
+        self.outbox = Outbox()
+        self.state = State.GREETING
+        self.closing = False
+        self.counts_credit = False
+        """Whether the UDF grants what it can take."""
+        self._welcome = welcome
+        self._frames = FrameReader(limits.of_clients(welcome.chunk_bytes))
+        self._calls: dict[int, _OpenCall] = {}
+        self._last = 0
+        self._ended_early: dict[int, None] = {}
+        self._handlers: dict[str, Callable[[Any], HostEvent | None]] = {
+            "hello": self._on_hello,
+            "goodbye": self._on_goodbye,
+            "call": self._on_call,
+            "commit": self._on_commit,
+            "cancel": self._on_cancel,
+            "credit": self._on_credit,
+        }
+        self._put(
+            pb.Request(
+                welcome=pb.Welcome(
+                    protocol=PROTOCOL,
+                    version=welcome.version,
+                    store_id=welcome.store_id,
+                    epoch=welcome.epoch,
+                    revision=welcome.revision,
+                    chunk_bytes=welcome.chunk_bytes,
+                    calls=welcome.calls,
+                    credit=welcome.credit,
+                    session=welcome.session,
+                )
+            )
+        )
+
+    # --- what comes ---
+
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> Iterator[HostEvent]:
+        """The events that `data` completes, in order; take them all.
+
+        `tokens` stand for descriptors that came with `data`; no message of this protocol version announces one, so any
+        is an error. Raises `ProtocolError` when the conversation cannot go on.
+        """
+        if tokens:
+            raise ProtocolError("a descriptor that no frame announces", got=len(tokens))
+        for frame in self._frames.receive(data):
+            event = self._on_frame(frame)
+            if event is not None:
+                yield event
+
+    def end(self) -> None:
+        """The UDF closed its side. Raises `ProtocolError` when that cut a frame in two."""
+        self._frames.end()
+
+    @property
+    def half_read(self) -> int:
+        """The number of the frame that has begun and not ended, counted from 1; 0 between frames."""
+        return self._frames.half_read
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls have not ended."""
+        return len(self._calls)
+
+    def _on_frame(self, frame: Frame) -> HostEvent | None:
+        name = pb.Response.DESCRIPTOR.fields_by_number[frame.kind].name
+        if name not in MAY_COME[self.state]:
+            raise ProtocolError(
+                f"a message out of order: {name}", expected=" or ".join(sorted(MAY_COME[self.state])), got=name
+            )
+        if frame.kind == codec.CHUNK:
+            return self._on_chunk(codec.decode_chunk(frame))
+        return self._handlers[name](codec.decode(pb.Response, frame))
+
+    def _on_hello(self, message: pb.Hello) -> HostEvent:
+        if message.protocol != PROTOCOL:
+            raise ProtocolError("a protocol that this server does not speak", expected=PROTOCOL, got=message.protocol)
+        self.state = State.OPEN
+        self.counts_credit = message.credit
+        try:
+            claim = claim_from_pb(message.claim)
+        except UsageError as error:
+            raise ProtocolError(error.message, got=error.got) from error
+        return Hello(claim, message.credit)
+
+    def _on_goodbye(self, message: pb.Goodbye) -> HostEvent:
+        self.state = State.LEAVING
+        return Left()
+
+    def _on_call(self, message: pb.Call) -> HostEvent | None:
+        number = message.call
+        if number <= self._last:
+            error = UsageError("a call number used before", expected=f"more than {self._last}", got=number)
+            return self._fail(number, error)
+        self._last = number
+        try:
+            op = requests.call_from_pb(message)
+            self._admit(op)
+        except UdfstoreError as error:
+            if message.WhichOneof("op") == "save":
+                self._remember(number)
+            self._fault(number, error)
+            return None
+        self._calls[number] = _OpenCall(op)
+        return Opened(number, op)
+
+    def _admit(self, op: calls.Call) -> None:
+        if self.closing:
+            raise Closing("the server is shutting down and takes no new calls")
+        if len(self._calls) >= self._welcome.calls:
+            raise Busy("too many calls open on this connection", expected=f"at most {self._welcome.calls}")
+        content = any(isinstance(call.op, calls.Save | calls.Load) for call in self._calls.values())
+        if content and isinstance(op, calls.Save | calls.Load) and not self.counts_credit:
+            raise Busy("a client that counts no credit has one save or load open at a time")
+
+    def _on_chunk(self, chunk: codec.ContentChunk) -> HostEvent | None:
+        call = self._save(chunk.call, "content")
+        if isinstance(call, Failed) or call is None:
+            return call
+        size = len(chunk.data)
+        if size > self._welcome.chunk_bytes:
+            return self._fail(chunk.call, UsageError("a chunk too long", expected=self._welcome.chunk_bytes, got=size))
+        if self.counts_credit and size > call.granted:
+            return self._fail(chunk.call, UsageError("content beyond its credit", expected=call.granted, got=size))
+        call.granted -= size
+        call.received += size
+        return Content(chunk.call, chunk.data) if size else None
+
+    def _on_commit(self, message: pb.Commit) -> HostEvent | None:
+        call = self._save(message.call, COMMIT)
+        if isinstance(call, Failed) or call is None:
+            return call
+        assert isinstance(call.op, calls.Save)
+        try:
+            commit = requests.commit_from_pb(message, call.op.request)
+            if commit.size != call.received:
+                raise UsageError("a commit of another size than was sent", expected=commit.size, got=call.received)
+        except UsageError as error:
+            return self._fail(message.call, error)
+        call.committed = True
+        return Committed(message.call, commit)
+
+    def _on_cancel(self, message: pb.Cancel) -> HostEvent | None:
+        return Withdrawn(message.call) if message.call in self._calls else None
+
+    def _on_credit(self, message: pb.Credit) -> HostEvent | None:
+        call = self._calls.get(message.call)
+        if call is None:
+            return None  # sent before the UDF could hear of the end
+        call.credit += message.amount
+        return Granted(message.call)
+
+    def _save(self, number: int, what: str) -> _OpenCall | Failed | None:
+        """The open save of that number, or what became of it instead."""
+        call = self._calls.get(number)
+        if call is None:
+            self._answer_closed(number, what)
+            return None
+        if not isinstance(call.op, calls.Save):
+            return self._fail(number, UsageError(f"{what} for a call that is not a save", got=f"call {number}"))
+        if call.committed:
+            return self._fail(number, UsageError(f"{what} after the commit", got=f"call {number}"))
+        return call
+
+    def _answer_closed(self, number: int, what: str) -> None:
+        if number == 0:
+            raise ProtocolError(f"{what} for call 0", expected="the number of a call")
+        if number > self._last:
+            self._fault(number, UsageError(f"{what} for a call that was never opened", got=f"call {number}"))
+        elif number not in self._ended_early:
+            self._fault(number, UsageError(f"{what} for a call that has ended", got=f"call {number}"))
+        elif what == COMMIT:
+            del self._ended_early[number]
+
+    def _fail(self, number: int, error: UdfstoreError) -> Failed | None:
+        """End a call that broke its rules; None if it was not open."""
+        known = number in self._calls
+        self.fault(number, error)
+        return Failed(number, error) if known else None
+
+    def _remember(self, number: int) -> None:
+        self._ended_early[number] = None
+        if len(self._ended_early) > ENDED_EARLY:
+            del self._ended_early[next(iter(self._ended_early))]
+
+    # --- what goes ---
+
+    def is_open(self, number: int) -> bool:
+        """Whether the call has not ended yet."""
+        return number in self._calls
+
+    def credit(self, number: int) -> int | None:
+        """What the UDF can still take of a call: bytes of a load, pages of a stream; None: no count is kept."""
+        return self._calls[number].credit if self.counts_credit else None
+
+    def grant(self, number: int, amount: int) -> None:
+        """Let the UDF send `amount` more bytes of a save."""
+        call = self._calls.get(number)
+        if call is not None:
+            call.granted += amount
+            self._put(pb.Request(credit=pb.Credit(call=number, amount=amount)))
+
+    def head(self, number: int, head: calls.Loading) -> None:
+        """What a load found."""
+        self._put(pb.Request(head=answers.head_to_pb(number, head)))
+
+    def chunk(self, number: int, data: bytes | memoryview) -> None:
+        """Content of a load: at most a chunk, at most the call's credit."""
+        self._calls[number].credit -= len(data)
+        self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
+
+    def pages(self, number: int, items: Iterable[calls.Item | TagEvent]) -> Iterator[pb.Page]:
+        """The pages that hold these items, each to be sent with `page` once there is credit for it."""
+        return answers.pages_to_pb(number, items)
+
+    def page(self, number: int, page: pb.Page) -> None:
+        """One page of a stream."""
+        self._calls[number].credit -= 1
+        self._put(pb.Request(page=page))
+
+    def result(self, number: int, result: calls.Result) -> None:
+        """End a call well."""
+        call = self._calls.pop(number)
+        if isinstance(call.op, calls.Save) and not call.committed:
+            self._remember(number)
+        self._put(pb.Request(result=answers.result_to_pb(number, result)), number)
+
+    def fault(self, number: int, error: UdfstoreError) -> None:
+        """End a call badly, or with number 0 say why the conversation ends."""
+        call = self._calls.pop(number, None)
+        if call is not None and isinstance(call.op, calls.Save) and not call.committed:
+            self._remember(number)
+        self.outbox.drop(number)
+        self._fault(number, error)
+
+    def close(self, grace: float) -> None:
+        """Take no more calls; open ones have `grace` seconds."""
+        self.closing = True
+        self._put(pb.Request(closing=pb.Closing(grace_ms=int(grace * 1000))))
+
+    def _fault(self, number: int, error: UdfstoreError) -> None:
+        self._put(pb.Request(fault=answers.fault_to_pb(number, error)))
+
+    def _put(self, envelope: pb.Request, call: int = 0) -> None:
+        self.outbox.put(codec.encode(envelope), call)

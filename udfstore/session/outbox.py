@@ -1,0 +1,86 @@
+"""Frames on their way out, in a fair order: small ones first, then one chunk of each open call in turn.
+
+A bound is kept by whoever fills it: small frames are one answer a call and what the peer granted; chunks are put only
+while `waiting(call)` is low. Frames of one call never overtake each other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+Buffers = tuple[bytes | memoryview, ...]
+"""The bytes of one frame in parts, to be sent in this order."""
+
+TAKE_BYTES = 64 * 1024
+"""Small frames sent at once: enough to make one system call worth it, few enough that a chunk is not held up."""
+
+
+class Outbox:
+    """What one side of a conversation still has to send."""
+
+    def __init__(self) -> None:
+        self._small: deque[bytes] = deque()
+        self._lanes: dict[int, deque[Buffers]] = {}
+        self._sending: list[memoryview] = []
+        self.size = 0
+        """Bytes that wait."""
+
+    def __bool__(self) -> bool:
+        return bool(self._sending or self._small or self._lanes)
+
+    def put(self, frame: bytes, call: int = 0) -> None:
+        """A small frame. One of a call that has chunks waiting goes behind them."""
+        self.size += len(frame)
+        lane = self._lanes.get(call)
+        if lane is None:
+            self._small.append(frame)
+        else:
+            lane.append((frame,))
+
+    def put_chunk(self, call: int, head: bytes, data: bytes | memoryview) -> None:
+        """A chunk of a call; `data` is kept, not copied."""
+        self.size += len(head) + len(data)
+        self._lanes.setdefault(call, deque()).append((head, data))
+
+    def waiting(self, call: int) -> int:
+        """How many frames of the call wait behind a chunk, chunks included."""
+        return len(self._lanes.get(call, ()))
+
+    def drop(self, call: int) -> None:
+        """Forget what the call has waiting."""
+        for buffers in self._lanes.pop(call, ()):
+            self.size -= sum(map(len, buffers))
+
+    def flush(self, send: Callable[[list[memoryview]], int]) -> bool:
+        """Send until nothing waits; `send` takes buffers and tells how many bytes went. True if any did.
+
+        What `send` raises (a socket that would block) passes through; the next flush goes on where this one stopped.
+        """
+        sent_any = False
+        while self:
+            if not self._sending:
+                self._sending = self._take()
+            sent = send(self._sending)
+            sent_any = sent_any or sent > 0
+            self.size -= sent
+            while self._sending and sent >= len(self._sending[0]):
+                sent -= len(self._sending.pop(0))
+            if sent:
+                self._sending[0] = self._sending[0][sent:]
+        return sent_any
+
+    def _take(self) -> list[memoryview]:
+        """The next buffers to send: all small frames up to a bound, or one chunk."""
+        taken: list[bytes | memoryview] = []
+        size = 0
+        while self._small and size < TAKE_BYTES:
+            taken.append(self._small.popleft())
+            size += len(taken[-1])
+        if not taken:
+            call, lane = next(iter(self._lanes.items()))
+            taken += lane.popleft()
+            del self._lanes[call]  # and to the end of the line, if it has more
+            if lane:
+                self._lanes[call] = lane
+        return [memoryview(buffer) for buffer in taken]

@@ -1,0 +1,195 @@
+"""Requests: `calls` values on one side, protobuf on the other.
+
+Reading checks what the wire cannot: names, lengths of IDs, limits of notes and labels. What is wrong is a `UsageError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from udfstore import calls
+from udfstore._pb import udfstore_pb2 as pb
+from udfstore.digest import BlobId
+from udfstore.errors import UsageError
+from udfstore.model import check_note, check_request
+from udfstore.refs import Prefix, Ref, Tag
+from udfstore.session.values import ids_of, maybe_id, maybe_labels, maybe_number, put_labels, put_number, raw_of
+
+
+def call_to_pb(number: int, call: calls.Call) -> pb.Call:
+    """The message that opens a call."""
+    message = pb.Call(call=number, request=getattr(call, "request", b""))
+    name, fill = _WRITE[type(call)]
+    op = getattr(message, name)
+    op.SetInParent()
+    fill(op, call)
+    return message
+
+
+def call_from_pb(message: pb.Call) -> calls.Call:
+    """The call that a message opens. Raises `UsageError` for an operation that this release does not know."""
+    name = message.WhichOneof("op")
+    if name is None:
+        raise UsageError("a call without an operation that this server knows", expected=", ".join(_READ))
+    return _READ[name](getattr(message, name), message.request)
+
+
+def commit_to_pb(number: int, commit: calls.Commit) -> pb.Commit:
+    """The message that ends a save's content."""
+    message = pb.Commit(call=number, size=commit.size, id=raw_of(commit.id))
+    if commit.target is not None:
+        target = message.target
+        target.tag, target.note = commit.target.tag.name, commit.target.note
+        put_labels(target, commit.target.labels)
+        put_number(target, "expected", commit.target.expected)
+        target.links.extend(link.raw for link in commit.target.links)
+    return message
+
+
+def commit_from_pb(message: pb.Commit, request: bytes) -> calls.Commit:
+    """The end of a save; `request` is that of its call, needed when a tag moves with it."""
+    target = None
+    if message.HasField("target"):
+        check_request(request)
+        t = message.target
+        target = calls.Target(
+            Tag.parse(t.tag), check_note(t.note), maybe_labels(t), maybe_number(t, "expected"), ids_of(t.links)
+        )
+    return calls.Commit(message.size, maybe_id(message.id), target, request)
+
+
+def _write_save(op: Any, call: calls.Save) -> None:
+    op.id = raw_of(call.id)
+    put_number(op, "size", call.size)
+
+
+def _write_load(op: Any, call: calls.Load) -> None:
+    op.ref, op.offset = call.ref.text, call.offset
+    put_number(op, "length", call.length)
+
+
+def _write_ref(op: Any, call: Any) -> None:
+    op.ref = call.ref.text
+
+
+def _write_nothing(op: Any, call: Any) -> None:
+    pass
+
+
+def _write_delete(op: Any, call: calls.Delete) -> None:
+    op.ref, op.force, op.now = call.ref.text, call.force, call.now
+
+
+def _write_move(op: Any, call: calls.Move) -> None:
+    op.note = call.note
+    for step in call.steps:
+        one = op.steps.add(tag=step.tag.name, ref=step.ref.text, links=[link.raw for link in step.links])
+        put_number(one, "expected", step.expected)
+        put_labels(one, step.labels)
+
+
+def _write_rollback(op: Any, call: calls.Rollback) -> None:
+    op.tag, op.note = call.tag.name, call.note
+    put_number(op, "to", call.to)
+    put_number(op, "expected", call.expected)
+    put_labels(op, call.labels)
+
+
+def _write_untag(op: Any, call: calls.Untag) -> None:
+    op.tags.extend(tag.name for tag in call.tags)
+    op.expected.extend(-1 if number is None else number for number in call.expected)
+    op.note = call.note
+
+
+def _write_watch(op: Any, call: calls.Watch) -> None:
+    op.prefix, op.epoch = call.prefix.text, call.epoch
+    put_number(op, "since", call.since)
+
+
+def _write_used(op: Any, call: calls.Used) -> None:
+    op.tag, op.version, op.id, op.error = call.tag.name, call.version, call.id.raw, call.error
+
+
+_WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
+    calls.Save: ("save", _write_save),
+    calls.Load: ("load", _write_load),
+    calls.Stat: ("stat", _write_ref),
+    calls.Verify: ("verify", _write_ref),
+    calls.Why: ("why", _write_ref),
+    calls.ListBlobs: ("list_blobs", _write_nothing),
+    calls.Missing: ("missing", lambda op, call: op.ids.extend(id.raw for id in call.ids)),
+    calls.Delete: ("delete", _write_delete),
+    calls.Move: ("move", _write_move),
+    calls.Rollback: ("rollback", _write_rollback),
+    calls.Untag: ("untag", _write_untag),
+    calls.GetTag: ("get_tag", _write_ref),
+    calls.ListTags: ("list_tags", lambda op, call: setattr(op, "prefix", call.prefix.text)),
+    calls.History: ("history", lambda op, call: setattr(op, "tag", call.tag.name)),
+    calls.Watch: ("watch", _write_watch),
+    calls.Used: ("used", _write_used),
+    calls.Status: ("status", _write_nothing),
+    calls.Sessions: ("sessions", _write_nothing),
+}
+
+
+def _read_missing(op: Any, request: bytes) -> calls.Missing:
+    if len(op.ids) > calls.MISSING_IDS:
+        raise UsageError(f"one call asks for at most {calls.MISSING_IDS} IDs", got=len(op.ids))
+    return calls.Missing(ids_of(op.ids))
+
+
+def _read_move(op: Any, request: bytes) -> calls.Move:
+    if not 1 <= len(op.steps) <= calls.MOVES:
+        raise UsageError(f"one move has 1 to {calls.MOVES} steps", got=len(op.steps))
+    steps = tuple(
+        calls.Step(Tag.parse(s.tag), Ref.parse(s.ref), maybe_number(s, "expected"), maybe_labels(s), ids_of(s.links))
+        for s in op.steps
+    )
+    return calls.Move(steps, check_note(op.note), check_request(request))
+
+
+def _read_rollback(op: Any, request: bytes) -> calls.Rollback:
+    return calls.Rollback(
+        Tag.parse(op.tag),
+        maybe_number(op, "to"),
+        maybe_number(op, "expected"),
+        check_note(op.note),
+        maybe_labels(op),
+        check_request(request),
+    )
+
+
+def _read_untag(op: Any, request: bytes) -> calls.Untag:
+    if not 1 <= len(op.tags) <= calls.MOVES:
+        raise UsageError(f"one call deletes 1 to {calls.MOVES} tags", got=len(op.tags))
+    if len(op.expected) not in (0, len(op.tags)):
+        raise UsageError("expected versions: one for each tag, or none", got=len(op.expected))
+    expected = tuple(None if number < 0 else number for number in op.expected)
+    return calls.Untag(tuple(Tag.parse(tag) for tag in op.tags), expected, check_note(op.note), check_request(request))
+
+
+def _read_used(op: Any, request: bytes) -> calls.Used:
+    return calls.Used(Tag.parse(op.tag), op.version, BlobId(op.id), check_note(op.error), check_request(request))
+
+
+_READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
+    "save": lambda op, request: calls.Save(maybe_id(op.id), maybe_number(op, "size"), request),
+    "load": lambda op, _: calls.Load(Ref.parse(op.ref), op.offset, maybe_number(op, "length")),
+    "stat": lambda op, _: calls.Stat(Ref.parse(op.ref)),
+    "verify": lambda op, _: calls.Verify(Ref.parse(op.ref)),
+    "why": lambda op, _: calls.Why(Ref.parse(op.ref)),
+    "list_blobs": lambda op, _: calls.ListBlobs(),
+    "missing": _read_missing,
+    "delete": lambda op, request: calls.Delete(Ref.parse(op.ref), op.force, op.now, check_request(request)),
+    "move": _read_move,
+    "rollback": _read_rollback,
+    "untag": _read_untag,
+    "get_tag": lambda op, _: calls.GetTag(Ref.parse(op.ref)),
+    "list_tags": lambda op, _: calls.ListTags(Prefix.parse(op.prefix)),
+    "history": lambda op, _: calls.History(Tag.parse(op.tag)),
+    "watch": lambda op, _: calls.Watch(Prefix.parse(op.prefix), maybe_number(op, "since"), op.epoch),
+    "used": _read_used,
+    "status": lambda op, _: calls.Status(),
+    "sessions": lambda op, _: calls.Sessions(),
+}

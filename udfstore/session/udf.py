@@ -1,0 +1,195 @@
+"""The UDF's end of a conversation: it opens calls, and hears of each its one result or fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from udfstore import calls
+from udfstore._pb import udfstore_pb2 as pb
+from udfstore.errors import Blame, ProtocolError, Unsupported
+from udfstore.model import Claim
+from udfstore.session import answers, requests
+from udfstore.session.events import (
+    PROTOCOL,
+    Answered,
+    Content,
+    Ending,
+    Failed,
+    Found,
+    Granted,
+    Paged,
+    UdfEvent,
+    Welcome,
+)
+from udfstore.session.outbox import Outbox
+from udfstore.session.values import claim_to_pb
+from udfstore.wire import codec, limits
+from udfstore.wire.framing import Frame, FrameReader
+
+
+class UdfSession:
+    """One conversation, seen from the UDF. Feed it what comes, send what `outbox` holds.
+
+    The hello waits in the outbox from the start, so that a first call needs no round trip; it leaves only after the
+    welcome has come, because before that the host has not shown what it is.
+    """
+
+    def __init__(self, claim: Claim | None = None) -> None:
+        self.outbox = Outbox()
+        self.welcome: Welcome | None = None
+        self._frames = FrameReader(limits.of_hosts())
+        self._claim = claim or Claim()
+        self._credit: dict[int, int] = {}
+        """Open calls, and for each the content bytes that may still be sent."""
+        self._sent: dict[int, int] = {}
+        """Saves, and for each the content bytes sent so far."""
+        self._last = 0
+        self._handlers: dict[str, Callable[[Any], UdfEvent | None]] = {
+            "welcome": self._on_welcome,
+            "closing": lambda message: Ending(message.grace_ms / 1000),
+            "head": self._on_head,
+            "page": self._on_page,
+            "result": self._on_result,
+            "fault": self._on_fault,
+            "credit": self._on_credit,
+        }
+
+    # --- what comes ---
+
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> Iterator[UdfEvent]:
+        """The events that `data` completes, in order; take them all.
+
+        Raises `ProtocolError` when the conversation cannot go on, and the host's own error when it ended it.
+        """
+        if tokens:
+            raise ProtocolError("a descriptor that no frame announces", got=len(tokens))
+        for frame in self._frames.receive(data):
+            event = self._on_frame(frame)
+            if event is not None:
+                yield event
+
+    def end(self) -> None:
+        """The host closed its side. Raises `ProtocolError` when that cut a frame in two."""
+        self._frames.end()
+
+    def _on_frame(self, frame: Frame) -> UdfEvent | None:
+        name = pb.Request.DESCRIPTOR.fields_by_number[frame.kind].name
+        if (self.welcome is None) != (name == "welcome") and name != "fault":
+            expected = "welcome" if self.welcome is None else "anything but a second welcome"
+            raise ProtocolError(f"a message out of order: {name}", expected=expected, got=name)
+        if frame.kind == codec.CHUNK:
+            chunk = codec.decode_chunk(frame)
+            return Content(chunk.call, chunk.data) if self._known(chunk.call) and len(chunk.data) else None
+        return self._handlers[name](codec.decode(pb.Request, frame))
+
+    def _known(self, number: int) -> bool:
+        """Whether the call is open. A number that was never given out is the host's error."""
+        if number > self._last:
+            raise ProtocolError("an answer to a call that was never opened", expected=f"<= {self._last}", got=number)
+        return number in self._credit
+
+    def _on_welcome(self, message: pb.Welcome) -> UdfEvent:
+        if message.protocol != PROTOCOL:
+            raise Unsupported(
+                "the server speaks another protocol; update this client", expected=PROTOCOL, got=message.protocol
+            )
+        self.welcome = Welcome(
+            message.version,
+            message.store_id,
+            message.epoch,
+            message.revision,
+            message.chunk_bytes,
+            message.calls,
+            message.session,
+            message.credit,
+        )
+        hello = pb.Hello(protocol=PROTOCOL, claim=claim_to_pb(self._claim), credit=True)
+        self._put(pb.Response(hello=hello))
+        return self.welcome
+
+    def _on_head(self, message: pb.Head) -> UdfEvent | None:
+        return Found(message.call, answers.head_from_pb(message)) if self._known(message.call) else None
+
+    def _on_page(self, message: pb.Page) -> UdfEvent | None:
+        return Paged(message.call, tuple(answers.page_from_pb(message))) if self._known(message.call) else None
+
+    def _on_result(self, message: pb.Result) -> UdfEvent | None:
+        if not self._known(message.call):
+            return None
+        self._end(message.call)
+        return Answered(message.call, answers.result_from_pb(message))
+
+    def _on_fault(self, message: pb.Fault) -> UdfEvent | None:
+        error = answers.fault_from_pb(message)
+        if message.call == 0:
+            raise error
+        if not self._known(message.call):
+            return None
+        self._end(message.call)
+        return Failed(message.call, error)
+
+    def _on_credit(self, message: pb.Credit) -> UdfEvent | None:
+        if not self._known(message.call):
+            return None
+        self._credit[message.call] += message.amount
+        return Granted(message.call)
+
+    def _end(self, number: int) -> None:
+        del self._credit[number]
+        self._sent.pop(number, None)
+        self.outbox.drop(number)
+
+    # --- what goes ---
+
+    def open(self, call: calls.Call) -> int:
+        """Open a call; returns its number. Call it only once the welcome has come."""
+        if self.welcome is None:
+            raise ProtocolError("a call before the welcome", blame=Blame.LOCAL)
+        self._last += 1
+        self._credit[self._last] = 0
+        self._put(pb.Response(call=requests.call_to_pb(self._last, call)))
+        return self._last
+
+    def is_open(self, number: int) -> bool:
+        """Whether the call has not ended yet."""
+        return number in self._credit
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls have not ended."""
+        return len(self._credit)
+
+    def credit(self, number: int) -> int:
+        """How many content bytes of a save may be sent now."""
+        return self._credit[number]
+
+    def chunk(self, number: int, data: bytes | memoryview) -> None:
+        """Content of a save: at most a chunk of the welcome's size, at most the call's credit."""
+        self._credit[number] -= len(data)
+        self._sent[number] = self._sent.get(number, 0) + len(data)
+        self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
+
+    def commit(self, number: int, commit: calls.Commit) -> None:
+        """End a save's content. Its size is what was sent."""
+        whole = replace(commit, size=self._sent.get(number, 0))
+        self._put(pb.Response(commit=requests.commit_to_pb(number, whole)), number)
+
+    def grant(self, number: int, amount: int) -> None:
+        """Let the host send more of a call: bytes of a load, pages of a stream."""
+        if number in self._credit:
+            self._put(pb.Response(credit=pb.Credit(call=number, amount=amount)))
+
+    def cancel(self, number: int) -> None:
+        """Give up a call. Whatever still comes for it is dropped."""
+        if number in self._credit:
+            self._end(number)
+            self._put(pb.Response(cancel=pb.Cancel(call=number)))
+
+    def goodbye(self) -> None:
+        """Tell the host that no call follows."""
+        self._put(pb.Response(goodbye=pb.Goodbye()))
+
+    def _put(self, envelope: pb.Response, call: int = 0) -> None:
+        self.outbox.put(codec.encode(envelope), call)

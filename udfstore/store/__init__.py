@@ -1,0 +1,19 @@
+"""The store on disk: blob files, the tag log with its committer, and the catalog made from both. See FORMAT.md.
+
+    Store ── changes ──> Committer ──> Log (the truth about names)
+      │                      └───────> Catalog (a view, disposable)
+      └──── content ───> Upload, BlobFile ──> Files (the truth about content)
+
+No protobuf and no event loop here: calls block, and any thread may make them.
+"""
+
+from __future__ import annotations
+
+from udfstore.store.blobs import BlobFile
+from udfstore.store.limits import StoreLimits
+from udfstore.store.log import Head, HeadMoved, Log, LogFailed
+from udfstore.store.resolve import Resolved
+from udfstore.store.store import Store
+from udfstore.store.upload import Upload
+
+__all__ = ["BlobFile", "Head", "HeadMoved", "Log", "LogFailed", "Resolved", "Store", "StoreLimits", "Upload"]

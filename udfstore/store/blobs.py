@@ -1,0 +1,197 @@
+"""Blob files: how content gets its name, keeps it and loses it. All calls block on the disk; any thread may make them.
+
+Publishing and removing one digest happen under that digest's lock (`Files.lock`). Within a run every name under
+`blobs/` that is seen while holding the lock is durable: the start's syncfs covered what was there, and whoever gave a
+name since synced content and folder before letting go of the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from udfstore.digest import BlobId
+from udfstore.errors import Corrupt
+from udfstore.store import osfs
+from udfstore.store.layout import Layout
+
+HASH_BUFFER = 1 << 20
+"""Bytes hashed at a time: large enough that hashlib lets other threads run, small enough for many at once."""
+
+
+class BlobFile:
+    """The content of one blob, open for reading; it stays readable while the blob is being removed.
+
+    A context manager; `pread` may be called by several threads.
+    """
+
+    def __init__(self, id: BlobId, size: int, path: Path, fd: int) -> None:
+        self.id = id
+        self.size = size
+        self.path = path
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """The read-only descriptor; -1 once closed."""
+        return self._fd
+
+    def pread(self, offset: int, length: int) -> bytes:
+        """Bytes `offset` to `offset + length`, fewer only at the end of the blob.
+
+        Raises `Corrupt` when the file is shorter than the blob.
+        """
+        length = max(0, min(length, self.size - offset))
+        parts: list[bytes] = []
+        with osfs.telling(f"reading blob {self.id.short}"):
+            while length:
+                part = os.pread(self._fd, length, offset)
+                if not part:
+                    raise Corrupt(f"the file of blob {self.id} is cut off", expected=self.size, got=offset)
+                parts.append(part)
+                offset, length = offset + len(part), length - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Release the descriptor. May be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> BlobFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Files:
+    """The blob files of one store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._guard = threading.Lock()
+        self._locks: dict[BlobId, tuple[threading.Lock, int]] = {}
+
+    @contextlib.contextmanager
+    def lock(self, id: BlobId) -> Iterator[None]:
+        """Hold a digest. Order of locks: a digest, then the committer (which never takes a digest's lock itself)."""
+        with self._guard:
+            lock, users = self._locks.get(id, (threading.Lock(), 0))
+            self._locks[id] = lock, users + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._locks.pop(id)
+                if users > 1:
+                    self._locks[id] = lock, users - 1
+
+    def size(self, id: BlobId) -> int | None:
+        """The size of a blob's file; None: there is none."""
+        with osfs.telling(f"looking at blob {id.short}"):
+            try:
+                return self._layout.blob(id).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    def durable_size(self, id: BlobId) -> int | None:
+        """As `size`, for who cannot wait for the digest's lock: the name is durable when this returns.
+
+        A file gets its name only after its content was synced, so syncing the folder is all that may be missing.
+        """
+        size = self.size(id)
+        if size is not None:
+            with self._guard:
+                held = id in self._locks
+            if held:
+                with osfs.telling(f"syncing the folder of blob {id.short}"):
+                    osfs.fsync_folder(self._layout.blob(id).parent)
+                return self.size(id)
+        return size
+
+    def open(self, id: BlobId) -> BlobFile:
+        """Open a blob's file. `FileNotFoundError` when there is none."""
+        path = self._layout.blob(id)
+        fd = osfs.open_read(path)
+        return BlobFile(id, os.fstat(fd).st_size, path, fd)
+
+    def untouched(self, id: BlobId, size: int, saved_ns: int | None) -> bool:
+        """Whether the stored copy is whole, for who relies on it without having read it.
+
+        A file whose length is wrong is not. One that was written to since it was saved (its time differs from the
+        index) is hashed. One that is damaged goes to quarantine. The digest's lock must be held.
+        """
+        try:
+            file = self.open(id)
+        except FileNotFoundError:
+            return False
+        with file:
+            if file.size == size and os.fstat(file.fileno()).st_mtime_ns == saved_ns:
+                return True
+            if file.size == size and hash_file(file) == id:
+                if saved_ns is not None:
+                    osfs.stamp(file.fileno(), saved_ns)
+                return True
+        self.quarantine(id)
+        return False
+
+    def publish(self, staged: Path, id: BlobId) -> None:
+        """Give a synced file in staging its name, durably. The digest's lock must be held.
+
+        When the folder cannot be synced the name is taken back: nothing under `blobs/` may be relied on that is not
+        durable.
+        """
+        path = self._layout.blob(id)
+        try:
+            osfs.link(staged, path)
+        except FileExistsError:
+            self.quarantine(id)
+            osfs.link(staged, path)
+        osfs.unlink(staged)
+        try:
+            osfs.fsync_folder(path.parent)
+        except OSError:
+            osfs.unlink(path)
+            raise
+
+    def quarantine(self, id: BlobId) -> None:
+        """Take the name from a file that does not deserve it, and keep the file."""
+        path = self._layout.blob(id)
+        osfs.rename(path, self._layout.quarantined(id, os.urandom(4)))
+        osfs.fsync_folder(self._layout.quarantine)
+        osfs.fsync_folder(path.parent)
+
+    def to_trash(self, id: BlobId) -> None:
+        """Take a condemned blob's file out of `blobs/`, durably. No error when it is not there."""
+        path = self._layout.blob(id)
+        try:
+            osfs.rename(path, self._layout.trashed(id))
+        except FileNotFoundError:
+            return
+        osfs.fsync_folder(self._layout.trash)
+        osfs.fsync_folder(path.parent)
+
+    def from_trash(self, id: BlobId) -> None:
+        """Bring a file back that is wanted again."""
+        path = self._layout.blob(id)
+        osfs.rename(self._layout.trashed(id), path)
+        osfs.fsync_folder(path.parent)
+        osfs.fsync_folder(self._layout.trash)
+
+    def erase(self, id: BlobId) -> None:
+        """Unlink a file in the trash, durably."""
+        osfs.unlink(self._layout.trashed(id))
+        osfs.fsync_folder(self._layout.trash)
+
+
+def hash_file(file: BlobFile) -> BlobId:
+    """The ID of what a file holds now."""
+    digest = hashlib.sha256()
+    for offset in range(0, file.size, HASH_BUFFER):
+        digest.update(file.pread(offset, HASH_BUFFER))
+    return BlobId(digest.digest())

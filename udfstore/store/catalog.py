@@ -1,0 +1,278 @@
+"""The catalog: a SQLite view of the log and of the blob files, kept up by the committer, made anew when it is missing.
+
+One connection writes, in transactions that `begin`, `commit` and `rollback` bound; any number of others read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, LifoQueue
+
+from udfstore.digest import BlobId
+from udfstore.errors import Corrupt
+from udfstore.model import Kind
+from udfstore.store import osfs
+from udfstore.store.groups import Group
+from udfstore.store.log import Head
+from udfstore.store.records import (
+    Part,
+    Record,
+    RecordError,
+    decode,
+    encode_author,
+    encode_labels,
+    encode_rest,
+)
+from udfstore.store.view import State, View
+
+SCHEMA = 1
+"""Stored as `user_version`; a catalog of another schema is made anew."""
+
+AUTHORS = 1024
+"""Authors whose numbers are kept in memory: more than are at work at one time."""
+
+_TABLES = """
+CREATE TABLE store (id BLOB NOT NULL);
+CREATE TABLE head (revision INTEGER NOT NULL, chain BLOB NOT NULL, segment INTEGER NOT NULL, start INTEGER NOT NULL,
+    stop INTEGER NOT NULL);
+CREATE TABLE totals (blobs INTEGER NOT NULL, bytes INTEGER NOT NULL, tags INTEGER NOT NULL);
+CREATE TABLE authors (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE records (revision INTEGER PRIMARY KEY, kind TEXT NOT NULL, time_ns INTEGER NOT NULL,
+    author INTEGER NOT NULL, note TEXT NOT NULL, request BLOB, rest TEXT NOT NULL);
+CREATE UNIQUE INDEX records_request ON records (request) WHERE request IS NOT NULL;
+CREATE TABLE entries (tag TEXT NOT NULL, version INTEGER NOT NULL, revision INTEGER NOT NULL, place INTEGER NOT NULL,
+    id BLOB, size INTEGER NOT NULL, origin INTEGER NOT NULL, source TEXT NOT NULL, labels TEXT NOT NULL,
+    links BLOB NOT NULL, PRIMARY KEY (tag, version)) WITHOUT ROWID;
+CREATE INDEX entries_revision ON entries (revision);
+CREATE INDEX entries_id ON entries (id, revision) WHERE id IS NOT NULL;
+CREATE TABLE tags (tag TEXT PRIMARY KEY, version INTEGER NOT NULL, id BLOB) WITHOUT ROWID;
+CREATE INDEX tags_id ON tags (id) WHERE id IS NOT NULL;
+CREATE TABLE links (id BLOB NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (id, tag, version))
+    WITHOUT ROWID;
+CREATE TABLE blobs (id BLOB PRIMARY KEY, size INTEGER NOT NULL, saved_ns INTEGER NOT NULL, verified_ns INTEGER NOT NULL,
+    state INTEGER NOT NULL, state_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX blobs_saved ON blobs (saved_ns, id) WHERE state <= 1;
+CREATE INDEX blobs_leaving ON blobs (id) WHERE state = 2;
+"""
+
+_STATES = {Kind.MARK: State.MARKED, Kind.RESCUE: State.KEPT, Kind.CONDEMN: State.CONDEMNED, Kind.ERASED: State.ERASED}
+
+
+class Unusable(Exception):
+    """A catalog file that is not one of this store, or not whole: make it anew."""
+
+
+class Catalog:
+    """The catalog of one store, open. `view` is the writing connection seen as nouns."""
+
+    def __init__(self, path: Path, store: bytes) -> None:
+        """Open an existing catalog. Raises `Unusable`."""
+        self._path = path
+        self._readers: LifoQueue[sqlite3.Connection] = LifoQueue()
+        self._closed = False
+        self._authors: dict[str, int] = {}
+        if not path.exists():
+            raise Unusable("there is no catalog")
+        db = _connect(path)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            _check(db, store)
+        except (sqlite3.DatabaseError, Unusable) as error:
+            db.close()
+            raise Unusable(str(error)) from error
+        self.view = View(db)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[View]:
+        """A view that holds still: everything read in the body belongs to one revision. For any thread."""
+        try:
+            db = self._readers.get_nowait()
+        except Empty:
+            db = _connect(self._path)
+        try:
+            db.execute("BEGIN")
+            try:
+                yield View(db)
+            finally:
+                db.execute("COMMIT")
+        finally:
+            self._readers.put(db)
+            if self._closed:
+                self._close_readers()
+
+    def begin(self) -> None:
+        """Begin the transaction that one group is judged and applied in."""
+        self.view.db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Keep what was applied."""
+        self.view.db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget what was applied since `begin`."""
+        self._authors.clear()
+        if self.view.db.in_transaction:
+            self.view.db.execute("ROLLBACK")
+
+    def apply_group(self, group: Group, head: Head) -> None:
+        """Apply a group read from the log. Raises `Corrupt` for a record that this release cannot read."""
+        for revision, framed in enumerate(group.records, group.revision):
+            if framed.payload is None:
+                continue
+            try:
+                self.apply(revision, decode(framed.kind, framed.payload))
+            except RecordError as error:
+                raise Corrupt(f"log record at revision {revision}: {error}") from error
+        self.set_head(head)
+
+    def apply(self, revision: int, record: Record) -> None:
+        """Apply one record at its revision."""
+        author = self._author(encode_author(record.author))
+        self.view.db.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                revision,
+                record.kind.value,
+                record.time_ns,
+                author,
+                record.note,
+                record.request or None,
+                encode_rest(record),
+            ),
+        )
+        for place, part in enumerate(record.entries):
+            self._apply_part(revision, place, part, record.time_ns)
+        state = _STATES.get(record.kind)
+        if state is not None:
+            for id, size in record.blobs:
+                self._set_state(id, size, state, record.time_ns)
+
+    def set_head(self, head: Head) -> None:
+        """Say how far the log is applied."""
+        values = (head.revision, head.chain, head.segment, head.start, head.end)
+        self.view.db.execute("UPDATE head SET revision = ?, chain = ?, segment = ?, start = ?, stop = ?", values)
+
+    def add_blob(self, id: BlobId, size: int, saved_ns: int, verified_ns: int) -> bool:
+        """Index a blob; False: it was known."""
+        added = self.view.db.execute(
+            "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, 0, 0)", (id.raw, size, saved_ns, verified_ns)
+        )
+        if added.rowcount:
+            self._count(1, size, 0)
+        return bool(added.rowcount)
+
+    def set_saved(self, id: BlobId, saved_ns: int) -> None:
+        """Correct when a blob was saved, from its file."""
+        self.view.db.execute("UPDATE blobs SET saved_ns = ? WHERE id = ?", (saved_ns, id.raw))
+
+    def set_verified(self, id: BlobId, verified_ns: int) -> None:
+        """Note that a blob's file was hashed and is right."""
+        self.view.db.execute("UPDATE blobs SET verified_ns = ? WHERE id = ?", (verified_ns, id.raw))
+
+    def restart_grace(self, id: BlobId, now_ns: int) -> None:
+        """Count the grace time of a blob from now."""
+        self.view.db.execute("UPDATE blobs SET state_ns = ? WHERE id = ?", (now_ns, id.raw))
+
+    def close(self) -> None:
+        """Close all connections; the last one folds the journal into the file."""
+        self._closed = True
+        self.rollback()
+        self._close_readers()
+        self.view.db.close()
+
+    def _close_readers(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                self._readers.get_nowait().close()
+
+    def _author(self, text: str) -> int:
+        number = self._authors.get(text)
+        if number is None:
+            self.view.db.execute("INSERT OR IGNORE INTO authors (text) VALUES (?)", (text,))
+            (number,) = self.view.db.execute("SELECT number FROM authors WHERE text = ?", (text,)).fetchone()
+            if len(self._authors) >= AUTHORS:
+                self._authors.clear()
+            self._authors[text] = number
+        return number
+
+    def _apply_part(self, revision: int, place: int, part: Part, time_ns: int) -> None:
+        db, id = self.view.db, part.id.raw if part.id else None
+        links = b"".join(link.raw for link in part.links)
+        labels = encode_labels(part.labels)
+        row = (part.tag, part.version, revision, place, id, part.size, part.origin, part.source, labels, links)
+        db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        for link in set(part.links):
+            db.execute("INSERT INTO links VALUES (?, ?, ?)", (link.raw, part.tag, part.version))
+        before = db.execute("SELECT id FROM tags WHERE tag = ?", (part.tag,)).fetchone()
+        db.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (part.tag, part.version, id))
+        was_live = before is not None and before[0] is not None
+        if was_live != (id is not None):
+            self._count(0, 0, -1 if was_live else 1)
+        if part.id is not None:
+            self.add_blob(part.id, part.size, time_ns, 0)
+
+    def _set_state(self, id: BlobId, size: int, state: State, time_ns: int) -> None:
+        old = self.view.blob(id)
+        if old is None:
+            row = (id.raw, size, time_ns, 0, state, time_ns)
+            self.view.db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?)", row)
+        else:
+            changed = (state, time_ns, size, id.raw)
+            self.view.db.execute("UPDATE blobs SET state = ?, state_ns = ?, size = ? WHERE id = ?", changed)
+        was, now = (old.size if old and old.state.here else None), (size if state.here else None)
+        if was != now:
+            self._count((now is not None) - (was is not None), (now or 0) - (was or 0), 0)
+
+    def _count(self, blobs: int, size: int, tags: int) -> None:
+        query = "UPDATE totals SET blobs = blobs + ?, bytes = bytes + ?, tags = tags + ?"
+        self.view.db.execute(query, (blobs, size, tags))
+
+
+def make(path: Path, store: bytes) -> Catalog:
+    """A new, empty catalog to be filled and then put in place with `finish`. An older file in its way is removed."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        osfs.unlink(path.with_name(path.name + suffix))
+    osfs.close(osfs.create(path))  # SQLite would let others read it, and gives its journals the same rights
+    db = _connect(path)
+    db.execute("PRAGMA synchronous = OFF")  # nothing reads the file before `finish` has synced it
+    db.executescript(_TABLES)
+    db.execute("INSERT INTO store VALUES (?)", (store,))
+    db.execute("INSERT INTO totals VALUES (0, 0, 0)")
+    genesis = Head()
+    values = (genesis.revision, genesis.chain, genesis.segment, genesis.start, genesis.end)
+    db.execute("INSERT INTO head VALUES (?, ?, ?, ?, ?)", values)
+    db.execute(f"PRAGMA user_version = {SCHEMA}")
+    db.close()
+    return Catalog(path, store)
+
+
+def finish(filled: Path, path: Path) -> None:
+    """Put a filled and closed catalog in its place, durably."""
+    # The old file goes first: without its journal it might pass for a whole catalog that it is not.
+    for suffix in ("", "-wal", "-shm"):
+        osfs.unlink(path.with_name(path.name + suffix))
+    fd = osfs.open_update(filled)
+    try:
+        osfs.fdatasync(fd)
+    finally:
+        osfs.close(fd)
+    osfs.rename(filled, path)
+    osfs.fsync_folder(path.parent)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # The pool hands a connection to one thread at a time, which is what check_same_thread is there to ensure.
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10, cached_statements=256)
+
+
+def _check(db: sqlite3.Connection, store: bytes) -> None:
+    (schema,) = db.execute("PRAGMA user_version").fetchone()
+    if schema != SCHEMA:
+        raise Unusable(f"the catalog has schema {schema}, this release uses {SCHEMA}")
+    (owner,) = db.execute("SELECT id FROM store").fetchone()
+    if owner != store:
+        raise Unusable("the catalog belongs to another store")

@@ -1,0 +1,51 @@
+"""What a store refuses, and how it lays itself out: each number with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from udfstore.errors import UsageError
+
+KIB, MIB = 1 << 10, 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """Limits of one store. Sizes are bytes, times seconds."""
+
+    blob_bytes: int | None = None
+    """Largest blob; None: whatever the disk takes. The promise is that blobs have no size of their own."""
+
+    floor_bytes: int = 16 * MIB
+    """Free space below which saves are refused: room for two log segments and a full catalog journal, so that tags,
+    removals and gc still work on a disk that saves have filled."""
+
+    reserve_bytes: int = 4 * MIB
+    """Size of the `reserve` file: what SQLite's journal grows to before it is folded into the catalog (1,000 pages)."""
+
+    segment_bytes: int = 4 * MIB
+    """Size of a log segment: about 10,000 moves, a few milliseconds to preallocate."""
+
+    group_bytes: int = 1 * MIB
+    """Largest group of records that one sync makes durable. Above it more company no longer lowers the cost of a
+    record; it bounds what one torn write can cover, and two always fit a segment."""
+
+    record_bytes: int = 256 * KIB
+    """Largest payload of a record: four times the largest small frame of the wire."""
+
+    queue: int = 4096
+    """Changes that may wait for the committer; the next is told `busy`. At 15,000 a second that is 0.3 s."""
+
+    preallocate_from: int = 8 * MIB
+    """Announced sizes from here on are allocated before the first byte: a full disk is told at once, the file lies in
+    one piece. Below it the extra call costs more than it brings."""
+
+    trash_grace_s: int = 3600
+    """How long a removed file stays in `trash/` before it is unlinked: time to notice a mistake."""
+
+    def __post_init__(self) -> None:
+        if self.record_bytes + KIB > self.group_bytes or 2 * self.group_bytes + KIB > self.segment_bytes:
+            raise UsageError(
+                "a record must fit a group, and two groups a segment",
+                got=f"record {self.record_bytes}, group {self.group_bytes}, segment {self.segment_bytes}",
+            )

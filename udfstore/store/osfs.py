@@ -1,0 +1,161 @@
+"""Every system call that changes the store's files, in one place: the seam at which tests inject faults.
+
+All of these raise `OSError`; `told` turns one into the error a caller is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from udfstore.errors import Busy, Denied, InternalError, NoSpace, ReadOnly, TooLarge, UdfstoreError
+
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+_KINDS: dict[int, type[UdfstoreError]] = {
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: TooLarge,
+    errno.EMFILE: Busy,
+    errno.ENFILE: Busy,
+    errno.EROFS: ReadOnly,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+}
+
+
+def told(error: OSError, doing: str) -> UdfstoreError:
+    """The error to raise for a failed system call; `doing` says what it was for."""
+    kind = _KINDS.get(error.errno or 0, InternalError)
+    return kind(f"{doing} failed: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def telling(doing: str) -> Iterator[None]:
+    """Turn any `OSError` of the body into the error a caller is given."""
+    try:
+        yield
+    except OSError as error:
+        raise told(error, doing) from error
+
+
+def full(error: OSError) -> bool:
+    """Whether a call failed only because the disk or a quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def refused(error: OSError) -> bool:
+    """Whether a call was refused for a reason that passes or that people mend (space, limits, rights).
+
+    Anything else, above all EIO, means that the disk may have lost what it was given.
+    """
+    return error.errno in _KINDS
+
+
+def create(path: Path, mode: int = 0o600) -> int:
+    """A descriptor to write a file that did not exist (`FileExistsError` if it did)."""
+    fd = os.open(path, _CREATE, mode)
+    os.fchmod(fd, mode)  # the umask may have taken bits away
+    return fd
+
+
+def open_update(path: Path) -> int:
+    """A descriptor to write into a file that exists."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def open_read(path: Path) -> int:
+    """A descriptor to read a file that exists."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def write(fd: int, data: memoryview) -> None:
+    """Write all of `data` at the descriptor's position."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def pwrite(fd: int, data: memoryview, offset: int) -> None:
+    """Write all of `data` at an offset."""
+    while data:
+        done = os.pwrite(fd, data, offset)
+        data, offset = data[done:], offset + done
+
+
+def allocate(fd: int, size: int) -> None:
+    """Reserve blocks for a file of `size` bytes."""
+    os.posix_fallocate(fd, 0, size)
+
+
+def stamp(fd: int, time_ns: int) -> None:
+    """Set the time a file was last written, nanoseconds since 1970."""
+    os.utime(fd, ns=(time_ns, time_ns))
+
+
+def fdatasync(fd: int) -> None:
+    """Make a file's content and length durable."""
+    os.fdatasync(fd)
+
+
+def close(fd: int) -> None:
+    """Close; an error here means that written bytes may be lost."""
+    os.close(fd)
+
+
+def fsync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; never overwrites (`FileExistsError`)."""
+    os.link(source, target, follow_symlinks=False)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename within the store, replacing the target."""
+    source.rename(target)
+
+
+def unlink(path: Path) -> None:
+    """Remove a name; one that is not there is no error."""
+    path.unlink(missing_ok=True)
+
+
+def syncfs(path: Path) -> None:
+    """Make everything durable that the file system of a folder holds (Linux; elsewhere all file systems)."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if call is None:
+        os.sync()
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if call(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(fd)
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that the file system of a folder would still take from us."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of this content, durable but for its name; one that is there is overwritten."""
+    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        write(fd, memoryview(content))
+        fdatasync(fd)
+    finally:
+        close(fd)

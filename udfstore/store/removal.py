@@ -1,0 +1,102 @@
+"""Removal: how condemned content leaves, in steps that a crash may break off anywhere (design: condemn, trash, erase).
+
+The log says what shall be; the files follow. At the start `settle` brings files into line with the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from udfstore.calls import Deleted
+from udfstore.digest import BlobId
+from udfstore.store import osfs, upkeep
+from udfstore.store.blobs import Files
+from udfstore.store.catalog import Catalog
+from udfstore.store.committer import Committer
+from udfstore.store.layout import Layout, blob_of
+from udfstore.store.view import State, View
+
+SECOND = 1_000_000_000
+
+
+class Remover:
+    """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs."""
+
+    def __init__(self, catalog: Catalog, files: Files, committer: Committer, grace_s: int) -> None:
+        self._catalog, self._files, self._committer = catalog, files, committer
+        self._grace_ns = grace_s * SECOND
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="remover")
+
+    def follow(self, condemned: Future[Deleted], now: bool) -> Future[Deleted]:
+        """The future of a deletion: resolved when the record that `condemned` waits for is followed by the file."""
+        done: Future[Deleted] = Future()
+        done.set_running_or_notify_cancel()
+
+        def remove(deleted: Deleted) -> None:
+            try:
+                with osfs.telling(f"removing blob {deleted.id.short}"):
+                    self._remove(deleted.id, now)
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the deletion
+                done.set_exception(error)
+            else:
+                done.set_result(deleted)
+
+        def judged(condemned: Future[Deleted]) -> None:
+            error = condemned.exception()
+            if error is not None:
+                done.set_exception(error)
+            else:
+                self._pool.submit(remove, condemned.result())
+
+        condemned.add_done_callback(judged)
+        return done
+
+    def sweep(self, now_ns: int, now: bool) -> int:
+        """Unlink what was condemned at least the grace time ago (`now`: all of it); says how many blobs."""
+        with self._catalog.reading() as view:
+            leaving = view.condemned()
+        count = 0
+        for row in leaving:
+            if row.state_ns > now_ns:
+                self._committer.call(upkeep.grace_anew(row.id))
+            elif now or now_ns - row.state_ns >= self._grace_ns:
+                with osfs.telling(f"removing blob {row.id.short}"):
+                    count += self._remove(row.id, True)
+        return count
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        self._pool.shutdown()
+
+    def _remove(self, id: BlobId, erase: bool) -> bool:
+        with self._files.lock(id):
+            with self._catalog.reading() as view:
+                row = view.blob(id)
+            if row is None or row.state is not State.CONDEMNED:
+                return False  # saved again meanwhile
+            self._files.to_trash(id)
+            if erase:
+                self._files.erase(id)
+                self._committer.call(upkeep.erased(id))
+            return erase
+
+
+def settle(layout: Layout, files: Files, view: View, say: Callable[[str], None]) -> None:
+    """Finish or undo at the start what a crash broke off.
+
+    Condemned files still in place go to the trash. Of the files in the trash, those of erased blobs go for good, those
+    of blobs that were rescued come back (or go, where the content was saved anew).
+    """
+    for leaving in view.condemned():
+        files.to_trash(leaving.id)
+    for path in layout.trash.iterdir():
+        id = blob_of(path.name)
+        row = view.blob(id) if id else None
+        if id is None or row is None or row.state is State.CONDEMNED:
+            continue
+        if row.state.here and files.size(id) is None:
+            files.from_trash(id)
+            say(f"blob {id} was wanted again while it was being removed: brought back")
+        else:
+            files.erase(id)

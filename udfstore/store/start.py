@@ -1,0 +1,123 @@
+"""The start: bring the catalog into line with log and files before anything is read or written."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from udfstore.digest import BlobId
+from udfstore.store import osfs
+from udfstore.store.catalog import Catalog, Unusable, finish, make
+from udfstore.store.groups import Damaged
+from udfstore.store.layout import FAN, Layout, blob_of, quarantined_blob
+from udfstore.store.log import FileLog, Head
+
+_BATCH = 1000
+"""Groups or files in one transaction of a rebuild, and between two lines of progress times a hundred."""
+
+
+def empty_staging(layout: Layout) -> None:
+    """Forget the saves that were in flight when the last owner ended."""
+    with osfs.telling(f"emptying {layout.staging}"):
+        for path in layout.staging.iterdir():
+            osfs.unlink(path)
+
+
+def open_catalog(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], None]) -> tuple[Catalog, str]:
+    """The catalog, with everything applied that the log has; and what is wrong with the log, "" for nothing.
+
+    A catalog that is missing, damaged or another store's is made anew. Raises `Corrupt` for a log without a beginning.
+    """
+    log.check_there()
+    try:
+        catalog = Catalog(layout.catalog, store)
+    except Unusable as reason:
+        if not log.empty():
+            say(f"{reason}: making it from the log and the files")
+        catalog = rebuild(layout, store, log, say)
+    try:
+        return catalog, _catch_up(catalog, log)
+    except sqlite3.OperationalError as error:
+        catalog.close()
+        raise osfs.told(OSError(0, str(error)), "bringing the catalog up to date") from error
+    except sqlite3.DatabaseError as error:
+        catalog.close()
+        say(f"the catalog is damaged ({error}): making it from the log and the files")
+        catalog = rebuild(layout, store, log, say)
+        return catalog, _catch_up(catalog, log)
+
+
+def _catch_up(catalog: Catalog, log: FileLog) -> str:
+    head = catalog.view.head()
+    if head.revision:
+        try:
+            log.group_at(head)
+        except (Damaged, FileNotFoundError) as damage:
+            place = f"log {head.segment:08d}, offset {head.start}"
+            return f"{place}: revision {head.revision} was committed, but its group is damaged or missing ({damage})"
+    for group, following in log.groups(head):
+        catalog.begin()
+        catalog.apply_group(group, following)
+        catalog.commit()
+        head = following
+    return log.settle(head)
+
+
+def rebuild(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], None]) -> Catalog:
+    """Make the catalog anew: names and removals from the log, the index of blobs from the files.
+
+    When a file was hashed last is not known afterwards.
+    """
+    fresh = layout.catalog.with_name("catalog.new")
+    catalog = make(fresh, store)
+    _replay(catalog, log, say)
+    _walk(catalog, layout, say)
+    catalog.close()
+    with osfs.telling("putting the catalog in its place"):
+        finish(fresh, layout.catalog)
+    return Catalog(layout.catalog, store)
+
+
+def _replay(catalog: Catalog, log: FileLog, say: Callable[[str], None]) -> None:
+    catalog.begin()
+    for count, (group, head) in enumerate(log.groups(Head()), 1):
+        catalog.apply_group(group, head)
+        if count % _BATCH == 0:
+            catalog.commit()
+            catalog.begin()
+        if count % (100 * _BATCH) == 0:
+            say(f"making the catalog: revision {head.revision}")
+    catalog.commit()
+
+
+def _walk(catalog: Catalog, layout: Layout, say: Callable[[str], None]) -> None:
+    count = 0
+    for number, name in enumerate(FAN, 1):
+        catalog.begin()
+        for id, entry in _blobs_in(layout.blobs / name):
+            _index(catalog, id, entry)
+            count += 1
+        catalog.commit()
+        if number % 32 == 0 and count >= 10 * _BATCH:
+            say(f"making the catalog: {count} blobs, {number} of {len(FAN)} folders")
+    catalog.begin()
+    for path in layout.quarantine.iterdir():
+        quarantined = quarantined_blob(path.name)
+        if quarantined is not None:
+            found = path.stat()
+            catalog.add_blob(quarantined, found.st_size, found.st_mtime_ns, 0)
+    catalog.commit()
+
+
+def _blobs_in(folder: Path) -> list[tuple[BlobId, os.DirEntry[str]]]:
+    with os.scandir(folder) as entries:
+        named = [(blob_of(entry.name), entry) for entry in entries]
+    return [(id, entry) for id, entry in named if id is not None]
+
+
+def _index(catalog: Catalog, id: BlobId, entry: os.DirEntry[str]) -> None:
+    found = entry.stat(follow_symlinks=False)
+    if not catalog.add_blob(id, found.st_size, found.st_mtime_ns, 0):
+        catalog.set_saved(id, found.st_mtime_ns)

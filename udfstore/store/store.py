@@ -1,0 +1,382 @@
+"""The store: blobs, tags and their history below one root, for many threads of one process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, overload
+
+from udfstore.calls import ChangeCall, Delete, Deleted, Kept, Move, Moved, Noted, Rollback, Untag, Used
+from udfstore.digest import BlobId
+from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
+from udfstore.model import Author, BlobInfo, Entry, Event
+from udfstore.refs import Prefix, Ref, Tag
+from udfstore.store import changes, osfs, removal, start, upkeep
+from udfstore.store.blobs import BlobFile, Files, hash_file
+from udfstore.store.committer import Committer
+from udfstore.store.limits import StoreLimits
+from udfstore.store.log import FileLog
+from udfstore.store.removal import Remover
+from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
+from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
+from udfstore.store.upload import Upload, Yard
+from udfstore.store.view import BlobRow, State, View
+
+
+def _ignore(_: str) -> None:
+    """Nobody listens."""
+
+
+class Store:
+    """One store, open and owned by this process until `close`.
+
+    Methods may be called from any thread and may block on the disk. Reads of tags and entries see the newest committed
+    revision. What the disk refuses comes as `NoSpace`, `ReadOnly`, `Denied`, `Busy` or `InternalError`; a damaged
+    catalog as `Corrupt`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        create: bool = True,
+        owner: str = "",
+        limits: StoreLimits = StoreLimits(),  # noqa: B008 - frozen
+        clock: Callable[[], int] = time.time_ns,
+        say: Callable[[str], None] = _ignore,
+    ) -> None:
+        """Open the store at `root`, or make one there when the folder is missing or empty and `create`.
+
+        `owner` is where this process listens, for people who find the root in use. `clock` gives nanoseconds since
+        1970. `say` gets lines for people: what recovery did, progress of a rebuild.
+
+        Raises `NotFound` (no store there), `UsageError` (not a store), `Denied` (another user's, writable by others,
+        not writable), `ReadOnly` (file system), `Conflict` (in use; names pid and socket), `Unsupported` (newer layout
+        or unknown feature), `Corrupt` (FORMAT damaged, log or blobs missing). A log with rot opens for reading, and
+        `problem` says what is wrong.
+        """
+        parts = _Parts(Path(root), create, owner, limits, clock, say)
+        self.root: Path = parts.layout.root
+        self.id = parts.format.id
+        """The store ID, 16 bytes."""
+        self.epoch = parts.format.epoch
+        self._parts = parts
+        self._closed = False
+        self._yard = Yard(
+            staging=parts.layout.staging,
+            files=parts.files,
+            limits=parts.limits,
+            clock=parts.clock,
+            known_saved_ns=self._known_saved_ns,
+            index=self._index,
+            sync_failed=parts.committer.fail,
+        )
+
+    @property
+    def revision(self) -> int:
+        """The newest committed revision; 0 for a store without records."""
+        return self._parts.committer.revision
+
+    @property
+    def problem(self) -> str:
+        """Why the store takes no writes; "" while it does."""
+        return self._parts.committer.problem
+
+    @property
+    def on_commit(self) -> list[Callable[[int], None]]:
+        """Called with the newest revision after each commit, on the committer's thread, before changes are answered.
+
+        They must be short and must not raise.
+        """
+        return self._parts.committer.on_commit
+
+    def close(self) -> None:
+        """Finish queued changes, note the clean end in the log, let go of the root. May be called again."""
+        if not self._closed:
+            self._closed = True
+            self._parts.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- content ---------------------------------------------------------------------------------------------------
+
+    def upload(self, id: BlobId | None = None, size: int | None = None) -> Upload:
+        """Begin a save; `id` and `size` announce what comes. Raises `NoSpace`, `TooLarge`, `ReadOnly`."""
+        self._check_writable()
+        return Upload(self._yard, id, size)
+
+    def present(self, id: BlobId) -> int | None:
+        """The size of a blob that a save may leave out: whole, durable, and not on its way out; else None.
+
+        A blob that was marked for collection is rescued first. One whose file was touched is hashed.
+        """
+        with osfs.telling(f"looking at blob {id.short}"), self._parts.files.lock(id):
+            with self._reads() as view:
+                row = view.blob(id)
+            size = self._parts.files.size(id)
+            if size is None or (row is not None and (row.size != size or not row.state.here)):
+                return None
+            if self.problem:
+                return size
+            if not self._parts.files.untouched(id, size, row.saved_ns if row else None):
+                return None
+            if row is not None and row.state is State.MARKED and not self._parts.committer.call(upkeep.rescue(id)):
+                return None
+            return size
+
+    def open(self, id: BlobId) -> BlobFile:
+        """Open a blob for reading; its content is not hashed. Raises `NotFound`, `Gone`, `Corrupt`."""
+        with self._reads() as view:
+            resolve(view, self._parts.files, Ref.of(id))
+            row = view.blob(id)
+        with osfs.telling(f"opening blob {id.short}"):
+            try:
+                file = self._parts.files.open(id)
+            except FileNotFoundError:
+                check_size(id, row, None)
+                raise
+        try:
+            check_size(id, row, file.size)
+        except Corrupt:
+            file.close()
+            raise
+        return file
+
+    def verify(self, id: BlobId) -> BlobInfo:
+        """Hash a blob's file. One that does not match its name goes to quarantine (`Corrupt`); saving heals it."""
+        try:
+            with self.open(id) as file:
+                seen = os.fstat(file.fileno()).st_ino
+                found = hash_file(file)
+        except Corrupt:
+            self._quarantine(id)
+            raise
+        if found != id:
+            self._quarantine(id, seen)
+            raise Corrupt(f"the stored bytes of blob {id} are damaged; saving the content again heals it", got=found)
+        if not self.problem:
+            self._parts.committer.call(upkeep.verified(id))
+        return self.info(Ref.of(id))
+
+    def free_bytes(self) -> int:
+        """Bytes that the disk would still take."""
+        with osfs.telling("looking at the free space"):
+            return osfs.free_bytes(self.root)
+
+    def sweep(self, now: bool = False) -> int:
+        """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many."""
+        self._check_writable()
+        self._parts.reserve.restore(self._parts.limits.floor_bytes)
+        return self._parts.remover.sweep(self._parts.clock(), now)
+
+    # --- changes ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def submit(self, call: Move | Rollback | Untag, author: Author, *, reserved: bool = False) -> Future[Moved]: ...
+    @overload
+    def submit(self, call: Delete, author: Author, *, reserved: bool = False) -> Future[Deleted]: ...
+    @overload
+    def submit(self, call: Used, author: Author, *, reserved: bool = False) -> Future[Noted]: ...
+    @overload
+    def submit(self, call: ChangeCall, author: Author, *, reserved: bool = False) -> Future[Any]: ...
+    def submit(self, call: ChangeCall, author: Author, *, reserved: bool = False) -> Future[Any]:
+        """Queue a change; the future brings its result once it is durable, or why it was refused.
+
+        Futures are resolved on the committer's thread, those of deletions on the remover's: callbacks must be short.
+        `reserved` lets it write tags below `snapshots/`. A request that made a record before is answered with that.
+        """
+        future = self._parts.committer.submit(changes.judge(call, author, reserved=reserved))
+        if isinstance(call, Delete):
+            return self._parts.remover.follow(future, call.now)
+        return future
+
+    # --- reads -----------------------------------------------------------------------------------------------------
+
+    def resolve(self, ref: Ref) -> Resolved:
+        """What a ref names. Raises `NotFound`, `Gone`, `UsageError` for digits that several IDs begin with."""
+        with self._reads() as view:
+            return resolve(view, self._parts.files, ref)
+
+    def info(self, ref: Ref) -> BlobInfo:
+        """What is known of the blob that a ref names, its file looked at. Raises as `resolve`, and `Corrupt`."""
+        with self._reads() as view:
+            found = resolve(view, self._parts.files, ref)
+            row, size = view.blob(found.id), self._parts.files.size(found.id)
+            check_size(found.id, row, size)
+            return _info(view, row or BlobRow(found.id, size or 0, 0, 0, State.KEPT, 0), found.entry)
+
+    def entry(self, ref: Ref) -> Entry:
+        """The newest entry of a tag, or one version of it. Raises `NotFound`; `Gone` for a deleted tag."""
+        with self._reads() as view:
+            return find_entry(view, ref)
+
+    def tags(self, prefix: Prefix, after: str = "", limit: int = 100) -> list[Entry]:
+        """The newest entry of each live tag by name, behind the tag `after`.
+
+        To follow tags from here on, read `revision` first: what changes while pages are read is then told as an event.
+        """
+        with self._reads() as view:
+            return view.tags(prefix, after, limit)
+
+    def history(self, tag: Tag, before: int | None = None, limit: int = 100) -> list[Entry]:
+        """All versions of a tag, deletions too, newest first, below version `before`. Raises `NotFound`."""
+        with self._reads() as view:
+            newest_entry(view, tag)
+            return view.history(tag.name, before, limit)
+
+    def blobs(self, after: tuple[int, BlobId] | None = None, limit: int = 100) -> list[BlobInfo]:
+        """Blobs by the time they were saved, behind `(saved_ns, id)`."""
+        with self._reads() as view:
+            return [_info(view, row, None) for row in view.blobs(after, limit)]
+
+    def missing(self, ids: Sequence[BlobId]) -> list[BlobId]:
+        """Those that a save would have to bring, in the order asked; judged as by `present`."""
+        return [id for id in ids if self.present(id) is None]
+
+    def why(self, ref: Ref, limit: int = 100) -> Kept:
+        """The entries that keep a blob: those that name it and those that link it, newest first."""
+        with self._reads() as view:
+            id = resolve(view, self._parts.files, ref).id
+            row = view.blob(id) or BlobRow(id, self._parts.files.size(id) or 0, 0, 0, State.KEPT, 0)
+            named, linked = view.naming(id, limit), view.linking(id, limit)
+            more = view.naming_count(id) - len(named) + view.linking_count(id) - len(linked)
+            return Kept(_info(view, row, None), tuple(named), tuple(linked), more)
+
+    def events(self, prefix: Prefix, since: int, limit: int = 100) -> tuple[list[Event], int]:
+        """Whole revisions behind `since` with matching entries, at most `limit`, and where to go on from.
+
+        The second value is the revision up to which everything is told: it may lie behind the last event, and before
+        `revision`, in which case there is more to ask for.
+        """
+        with self._reads() as view:
+            return view.events(prefix, since, limit)
+
+    def totals(self) -> tuple[int, int, int]:
+        """Blobs, their bytes, live tags."""
+        with self._reads() as view:
+            return view.totals()
+
+    # --- helpers ---------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reads(self) -> Iterator[View]:
+        if self._closed:
+            raise Closing("the store is closed")
+        try:
+            with self._parts.catalog.reading() as view:
+                yield view
+        except sqlite3.Error as error:
+            raise Corrupt(
+                f"the catalog cannot be read ({error}); stop the server and delete it, it is made anew"
+            ) from error
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise Closing("the store is closed")
+        if self.problem:
+            raise ReadOnly(f"the store takes no writes: {self.problem}")
+
+    def _quarantine(self, id: BlobId, seen: int | None = None) -> None:
+        """Quarantine a blob's file, unless it is no longer the one (inode `seen`) that was found damaged."""
+        path = self._parts.layout.blob(id)
+        doing = osfs.telling(f"moving blob {id.short} to quarantine")
+        with doing, self._parts.files.lock(id), contextlib.suppress(FileNotFoundError):
+            if seen is None or path.stat().st_ino == seen:
+                self._parts.files.quarantine(id)
+
+    def _known_saved_ns(self, id: BlobId) -> int | None:
+        with self._reads() as view:
+            row = view.blob(id)
+        return row.saved_ns if row else None
+
+    def _index(self, id: BlobId, size: int, saved_ns: int) -> None:
+        self._parts.committer.call(upkeep.index(id, size, saved_ns))
+
+
+def _info(view: View, row: BlobRow, entry: Entry | None) -> BlobInfo:
+    tags = view.heads_naming(row.id)
+    older = view.naming_count(row.id) - view.heads_naming_count(row.id)
+    return BlobInfo(row.id, row.size, row.saved_ns, row.verified_ns, tuple(tags), older, entry)
+
+
+class _Parts:
+    """What an open store is made of, acquired in the order of a start and released in reverse."""
+
+    def __init__(
+        self,
+        path: Path,
+        create: bool,
+        owner: str,
+        limits: StoreLimits,
+        clock: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
+        self.limits, self.clock = limits, clock
+        self.layout = find_root(path, create)
+        with contextlib.ExitStack() as undo:
+            lock = Lock(self.layout, owner)
+            undo.callback(lock.release)
+            fresh = is_fresh(self.layout)
+            if fresh and not create:
+                raise NotFound(f"there is no store at {self.layout.root}")
+            self.format = begin(self.layout) if fresh else read_format(self.layout)
+            log = FileLog(self.layout, self.format.id, limits, say)
+            undo.callback(log.close)
+            if fresh:
+                with osfs.telling("making the log"):
+                    log.create()
+                finish(self.layout)
+            self.reserve = Reserve(self.layout, limits.reserve_bytes)
+            problem = self._recover(log, say)
+            undo.callback(self.catalog.close)
+            self.committer = Committer(
+                log,
+                self.catalog,
+                self.files,
+                limits,
+                clock=clock,
+                release_reserve=self.reserve.release,
+                problem=problem,
+            )
+            self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s)
+            self.committer.start()
+            self._release = undo.pop_all()
+
+    def _recover(self, log: FileLog, say: Callable[[str], None]) -> str:
+        with osfs.telling(f"opening {self.layout.root}"):
+            # Names that a killed process left become durable before anybody relies on them.
+            osfs.syncfs(self.layout.root)
+            start.empty_staging(self.layout)
+            if osfs.free_bytes(self.layout.root) < self.limits.reserve_bytes:
+                self.reserve.release()
+            self.files = Files(self.layout)
+            self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
+            if not problem:
+                removal.settle(self.layout, self.files, self.catalog.view, say)
+                log.prepare()
+            else:
+                say(f"the log is damaged; the store opens for reading only: {problem}")
+            self.reserve.restore(self.limits.floor_bytes)
+        return problem
+
+    def close(self) -> None:
+        """Release everything. What is queued is finished first."""
+        with self._release:
+            if not self.committer.problem:
+                # Behind it every deletion has handed its file to the remover, which may itself need the committer.
+                with contextlib.suppress(ReadOnly):
+                    self.committer.call(lambda _: upkeep.nothing)
+            self.remover.close()
+            if not self.committer.problem:
+                with contextlib.suppress(ReadOnly):
+                    self.committer.call(upkeep.closed)
+            self.committer.stop()

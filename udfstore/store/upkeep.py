@@ -1,0 +1,80 @@
+"""The judgement of what the store does by itself: index what was saved, rescue what is wanted, note what was erased."""
+
+from __future__ import annotations
+
+from udfstore.digest import BlobId
+from udfstore.model import Kind
+from udfstore.store.committer import HOUSE, Decision, Desk, Judge
+from udfstore.store.records import Record
+from udfstore.store.view import State
+
+nothing = Decision((), lambda _: None)
+"""No record, no answer."""
+
+
+def index(id: BlobId, size: int, saved_ns: int) -> Judge:
+    """Index content that is durable under its name; content that was on its way out is rescued."""
+
+    def decide(desk: Desk) -> Decision:
+        row = desk.catalog.view.blob(id)
+        if row is None:
+            desk.catalog.add_blob(id, size, saved_ns, saved_ns)
+            return nothing
+        desk.catalog.set_saved(id, saved_ns)
+        return _rescue(desk, id, size) if row.state is not State.KEPT else nothing
+
+    return decide
+
+
+def rescue(id: BlobId) -> Judge:
+    """Take back the mark of a blob that somebody relies on; says whether its content is (still) not condemned."""
+
+    def decide(desk: Desk) -> Decision:
+        row = desk.catalog.view.blob(id)
+        if row is not None and row.state is State.MARKED:
+            return _rescue(desk, id, row.size)
+        here = row is None or row.state.here
+        return Decision((), lambda _: here)
+
+    return decide
+
+
+def erased(id: BlobId) -> Judge:
+    """Note that the file of a condemned blob is unlinked."""
+
+    def decide(desk: Desk) -> Decision:
+        row = desk.catalog.view.blob(id)
+        if row is None or row.state is not State.CONDEMNED:
+            return nothing
+        return Decision((Record(Kind.ERASED, desk.now_ns, HOUSE, blobs=((id, row.size),)),), lambda _: None)
+
+    return decide
+
+
+def verified(id: BlobId) -> Judge:
+    """Note that a file was hashed and is right."""
+
+    def decide(desk: Desk) -> Decision:
+        desk.catalog.set_verified(id, desk.now_ns)
+        return nothing
+
+    return decide
+
+
+def grace_anew(id: BlobId) -> Judge:
+    """Count a grace time from now, because the clock has stepped back behind its beginning."""
+
+    def decide(desk: Desk) -> Decision:
+        desk.catalog.restart_grace(id, desk.now_ns)
+        return nothing
+
+    return decide
+
+
+def closed(desk: Desk) -> Decision:
+    """Note that everything before this was finished cleanly."""
+    return Decision((Record(Kind.CLOSED, desk.now_ns, HOUSE),), lambda _: None)
+
+
+def _rescue(desk: Desk, id: BlobId, size: int) -> Decision:
+    return Decision((Record(Kind.RESCUE, desk.now_ns, HOUSE, blobs=((id, size),)),), lambda _: True)

@@ -1,0 +1,257 @@
+"""Questions to the catalog: every query of the store's reads and of the committer's judgement.
+
+A `View` is one SQLite connection seen as the store's nouns. It decides nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from udfstore.digest import DIGEST_BYTES, BlobId
+from udfstore.model import Entry, Event, Kind
+from udfstore.refs import Prefix
+from udfstore.store.log import Head
+from udfstore.store.records import Record, decode_author, decode_labels, decode_rest
+
+EVENT_SPAN = 10_000
+"""Revisions that one look for events goes through at most, so that a watcher far behind never holds a thread long."""
+
+
+class State(enum.IntEnum):
+    """Where a blob is between here and gone."""
+
+    KEPT = 0
+    MARKED = 1
+    CONDEMNED = 2
+    ERASED = 3
+
+    @property
+    def here(self) -> bool:
+        """Whether its content can be had."""
+        return self <= State.MARKED
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """What the catalog knows of a blob. `state_ns` is the time of the record that gave it its state."""
+
+    id: BlobId
+    size: int
+    saved_ns: int
+    verified_ns: int
+    state: State
+    state_ns: int
+
+
+_ENTRY = (
+    "SELECT e.tag, e.version, e.id, e.size, e.revision, r.time_ns, a.text, r.note,"
+    " e.labels, e.origin, e.source, e.links"
+    " FROM entries e JOIN records r ON r.revision = e.revision JOIN authors a ON a.number = r.author"
+)
+_BLOB = "SELECT id, size, saved_ns, verified_ns, state, state_ns FROM blobs"
+
+
+class View:
+    """The catalog through one connection."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+
+    def head(self) -> Head:
+        """How far the log is applied."""
+        return Head(*self.db.execute("SELECT revision, chain, segment, start, stop FROM head").fetchone())
+
+    def totals(self) -> tuple[int, int, int]:
+        """Blobs, their bytes, live tags."""
+        blobs, size, tags = self.db.execute("SELECT blobs, bytes, tags FROM totals").fetchone()
+        return blobs, size, tags
+
+    # --- blobs -----------------------------------------------------------------------------------------------------
+
+    def blob(self, id: BlobId) -> BlobRow | None:
+        """What is known of a blob; None: nothing."""
+        row = self.db.execute(f"{_BLOB} WHERE id = ?", (id.raw,)).fetchone()
+        return row and _blob(row)
+
+    def blobs(self, after: tuple[int, BlobId] | None, limit: int) -> list[BlobRow]:
+        """Blobs that are here, oldest first, behind `(saved_ns, id)`."""
+        since, id = (after[0], after[1].raw) if after else (-1, b"")
+        rows = self.db.execute(
+            f"{_BLOB} WHERE state <= 1 AND (saved_ns, id) > (?, ?) ORDER BY saved_ns, id LIMIT ?", (since, id, limit)
+        )
+        return [_blob(row) for row in rows]
+
+    def beginning_with(self, digits: str, limit: int) -> list[BlobRow]:
+        """Blobs whose hex ID begins with these digits."""
+        low = bytes.fromhex(digits.ljust(2 * DIGEST_BYTES, "0"))
+        high = bytes.fromhex(digits.ljust(2 * DIGEST_BYTES, "f"))
+        rows = self.db.execute(f"{_BLOB} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", (low, high, limit))
+        return [_blob(row) for row in rows]
+
+    def condemned(self) -> list[BlobRow]:
+        """Blobs that are on their way out and not yet erased."""
+        return [_blob(row) for row in self.db.execute(f"{_BLOB} WHERE state = {State.CONDEMNED:d}")]
+
+    # --- entries ---------------------------------------------------------------------------------------------------
+
+    def newest(self, tag: str) -> Entry | None:
+        """The newest entry of a tag, which may be a deletion; None: the tag never was."""
+        return self._one(f"{_ENTRY} WHERE e.tag = ? ORDER BY e.version DESC LIMIT 1", tag)
+
+    def entry(self, tag: str, version: int) -> Entry | None:
+        """One version of a tag; None: it never was."""
+        return self._one(f"{_ENTRY} WHERE e.tag = ? AND e.version = ?", tag, version)
+
+    def below(self, tag: str, version: int) -> Iterator[Entry]:
+        """Versions of a tag below that one, newest first."""
+        return map(
+            _entry,
+            self.db.execute(f"{_ENTRY} WHERE e.tag = ? AND e.version < ? ORDER BY e.version DESC", (tag, version)),
+        )
+
+    def history(self, tag: str, before: int | None, limit: int) -> list[Entry]:
+        """Versions of a tag, newest first, below `before`."""
+        return self._all(
+            f"{_ENTRY} WHERE e.tag = ? AND e.version < ? ORDER BY e.version DESC LIMIT ?", tag, before or 1 << 62, limit
+        )
+
+    def tags(self, prefix: Prefix, after: str, limit: int) -> list[Entry]:
+        """The newest entry of each live tag, by name, behind the tag `after`."""
+        joined = _ENTRY.replace(
+            "FROM entries e", "FROM tags t JOIN entries e ON e.tag = t.tag AND e.version = t.version"
+        )
+        low, high = _range(prefix)
+        return self._all(
+            f"{joined} WHERE t.tag > ? AND t.tag >= ? AND t.tag < ? AND t.id IS NOT NULL ORDER BY t.tag LIMIT ?",
+            after,
+            low,
+            high,
+            limit,
+        )
+
+    def naming(self, id: BlobId, limit: int, upto: int = 1 << 62) -> list[Entry]:
+        """Entries that name a blob, newest first, of revisions up to `upto`."""
+        return self._all(
+            f"{_ENTRY} WHERE e.id = ? AND e.revision <= ? ORDER BY e.revision DESC, e.tag LIMIT ?", id.raw, upto, limit
+        )
+
+    def naming_count(self, id: BlobId, upto: int = 1 << 62) -> int:
+        """How many entries name a blob."""
+        query = "SELECT count(*) FROM entries WHERE id = ? AND revision <= ?"
+        return int(self.db.execute(query, (id.raw, upto)).fetchone()[0])
+
+    def linking(self, id: BlobId, limit: int) -> list[Entry]:
+        """Entries whose links name a blob, newest first."""
+        return self._all(
+            f"{_ENTRY} JOIN links l ON l.tag = e.tag AND l.version = e.version"
+            " WHERE l.id = ? ORDER BY e.revision DESC, e.tag LIMIT ?",
+            id.raw,
+            limit,
+        )
+
+    def linking_count(self, id: BlobId) -> int:
+        """How many entries link a blob."""
+        return int(self.db.execute("SELECT count(*) FROM links WHERE id = ?", (id.raw,)).fetchone()[0])
+
+    def heads_naming(self, id: BlobId, limit: int = 100) -> list[str]:
+        """Refs of the newest entries that name a blob now."""
+        query = "SELECT tag, version FROM tags WHERE id = ? ORDER BY tag LIMIT ?"
+        return [f"{tag}@{version}" for tag, version in self.db.execute(query, (id.raw, limit))]
+
+    def heads_naming_count(self, id: BlobId) -> int:
+        """How many tags name a blob now."""
+        return int(self.db.execute("SELECT count(*) FROM tags WHERE id = ?", (id.raw,)).fetchone()[0])
+
+    def heads_linking(self, id: BlobId, limit: int = 100) -> list[str]:
+        """Refs of the newest entries whose links name a blob now."""
+        query = (
+            "SELECT t.tag, t.version FROM links l JOIN tags t ON t.tag = l.tag AND t.version = l.version"
+            " WHERE l.id = ? ORDER BY t.tag LIMIT ?"
+        )
+        return [f"{tag}@{version}" for tag, version in self.db.execute(query, (id.raw, limit))]
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    def requested(self, request: bytes) -> tuple[int, Record] | None:
+        """The record that a request made, without its entries, and its revision; None: it made none."""
+        row = self.db.execute(
+            "SELECT r.revision, r.kind, r.time_ns, a.text, r.note, r.rest FROM records r"
+            " JOIN authors a ON a.number = r.author WHERE r.request = ?",
+            (request,),
+        ).fetchone()
+        if row is None:
+            return None
+        revision, kind, time_ns, author, note, rest = row
+        return revision, Record(Kind(kind), time_ns, decode_author(author), note, request, **decode_rest(rest))
+
+    def entries_of(self, revision: int) -> list[Entry]:
+        """The entries of one record, in the order they were given."""
+        return self._all(f"{_ENTRY} WHERE e.revision = ? ORDER BY e.place", revision)
+
+    def events(self, prefix: Prefix, since: int, limit: int) -> tuple[list[Event], int]:
+        """Whole revisions behind `since` that have matching entries, and the revision up to which all is told."""
+        (newest,) = self.db.execute("SELECT revision FROM head").fetchone()
+        until = min(newest, since + EVENT_SPAN)
+        low, high = _range(prefix)
+        rows = self.db.execute(
+            f"{_ENTRY.replace('entries e', 'entries e INDEXED BY entries_revision')}"
+            " WHERE e.revision > ? AND e.revision <= ? AND e.tag >= ? AND e.tag < ? ORDER BY e.revision, e.place",
+            (since, until, low, high),
+        )
+        told: list[Event] = []
+        for entry in map(_entry, rows):
+            if told and told[-1].revision == entry.revision:
+                told[-1] = Event(entry.revision, (*told[-1].entries, entry))
+            elif len(told) == limit:
+                return told, told[-1].revision
+            else:
+                told.append(Event(entry.revision, (entry,)))
+        return told, max(until, since)
+
+    def _one(self, query: str, *values: Any) -> Entry | None:
+        row = self.db.execute(query, values).fetchone()
+        return row and _entry(row)
+
+    def _all(self, query: str, *values: Any) -> list[Entry]:
+        return [_entry(row) for row in self.db.execute(query, values)]
+
+
+def split_links(raw: bytes) -> tuple[BlobId, ...]:
+    """The IDs that lie one behind the other in a `links` column."""
+    return tuple(BlobId(raw[n : n + DIGEST_BYTES]) for n in range(0, len(raw), DIGEST_BYTES))
+
+
+def _range(prefix: Prefix) -> tuple[str, str]:
+    """Tags t of the prefix are those with low <= t < high, by bytes."""
+    if not prefix.text:
+        return "", "\x7f"
+    if prefix.many:
+        return prefix.text, prefix.text[:-1] + chr(ord("/") + 1)
+    return prefix.text, prefix.text + "\0"
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    tag, version, id, size, revision, time_ns, author, note, labels, origin, source, links = row
+    return Entry(
+        tag=tag,
+        version=version,
+        id=BlobId(id) if id is not None else None,
+        size=size,
+        revision=revision,
+        time_ns=time_ns,
+        author=decode_author(author),
+        note=note,
+        labels=decode_labels(labels),
+        origin=origin,
+        source=source,
+        links=split_links(links) if links else (),
+    )
+
+
+def _blob(row: tuple[Any, ...]) -> BlobRow:
+    id, size, saved_ns, verified_ns, state, state_ns = row
+    return BlobRow(BlobId(id), size, saved_ns, verified_ns, State(state), state_ns)

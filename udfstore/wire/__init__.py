@@ -1,0 +1,1 @@
+"""Bytes to messages and back. Pure: no runtime, no clock, no operating system."""

@@ -1,0 +1,53 @@
+"""How long a frame of each kind may be on each link: one number a kind, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from udfstore._pb import udfstore_pb2 as pb
+
+SMALL_BYTES = 64 * 1024
+"""Calls, answers and pages: two full notes with labels and names fit ten times over, and a thousand connections that
+each send one cost no more than 64 MiB."""
+
+CHUNK_BYTES = 1024 * 1024
+"""Content of one chunk: large enough that a call to a thread and a frame's head vanish beside hashing and writing it,
+small enough that keepalives slip in between."""
+
+CHUNK_HEAD_BYTES = 64
+"""Room for keys, lengths and call number around a chunk's content (at most 24 bytes today)."""
+
+DATA_BYTES = 4 * 1024 * 1024
+"""A point or the ends of a batch: string fields of a megabyte happen, more has never been seen."""
+
+PLAIN_BYTES = 64 * 1024 * 1024
+"""A snapshot or restore with its content inside, as agents without udfstore send them."""
+
+_KAPACITOR = {1: SMALL_BYTES, 2: SMALL_BYTES, 3: SMALL_BYTES, 4: PLAIN_BYTES, 5: PLAIN_BYTES, 6: SMALL_BYTES}
+_DATA = {16: DATA_BYTES, 17: DATA_BYTES, 18: DATA_BYTES}
+
+
+def _own(envelope: type[pb.Request] | type[pb.Response], chunk_bytes: int) -> Mapping[int, int]:
+    numbers = [number for number in envelope.DESCRIPTOR.fields_by_number if number >= 32]
+    chunk = envelope.DESCRIPTOR.fields_by_name["chunk"].number
+    return {number: chunk_bytes + CHUNK_HEAD_BYTES if number == chunk else SMALL_BYTES for number in numbers}
+
+
+def of_clients(chunk_bytes: int = CHUNK_BYTES) -> Mapping[int, int]:
+    """What a host takes from a client on its own socket."""
+    return _own(pb.Response, chunk_bytes)
+
+
+def of_hosts(chunk_bytes: int = CHUNK_BYTES) -> Mapping[int, int]:
+    """What a client takes from a host on the host's own socket."""
+    return _own(pb.Request, chunk_bytes)
+
+
+def of_kapacitor_udfs(plain_bytes: int = PLAIN_BYTES) -> Mapping[int, int]:
+    """What Kapacitor, or a relay in its place, takes from a UDF that knows only Kapacitor's messages."""
+    return {**_KAPACITOR, 4: plain_bytes, **_DATA}
+
+
+def of_kapacitor(plain_bytes: int = PLAIN_BYTES) -> Mapping[int, int]:
+    """What such a UDF takes from Kapacitor. There is no request 6."""
+    return {kind: most for kind, most in {**_KAPACITOR, 5: plain_bytes, **_DATA}.items() if kind != 6}
