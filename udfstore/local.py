@@ -14,6 +14,7 @@ from udfstore import calls
 from udfstore.client.base import BaseStore
 from udfstore.client.files import OpenBlob, RawBlob
 from udfstore.client.operations import Take
+from udfstore.client.retry import PATIENCE_SECONDS
 from udfstore.client.sources import Source
 from udfstore.client.where import claim as claim_of_environment
 from udfstore.client.where import default_root
@@ -132,7 +133,9 @@ class LocalStore(BaseStore):
         for batch in self._ours.stream[type(call)](self._caller, call):
             yield from batch
 
-    def _watch(self, call: calls.Watch, stopped: Callable[[], bool] | None = None) -> Iterator[Event]:
+    def _watch(
+        self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
+    ) -> Iterator[Event]:
         cursor, present = self._ours.begin_watch(self._caller, call)
         for batch in present:
             yield from batch

@@ -9,7 +9,7 @@ from typing import TypeVar
 from udfstore import calls
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, UsageError
-from udfstore.model import REQUEST_BYTES, check_labels, check_note
+from udfstore.model import REQUEST_BYTES, Event, check_labels, check_note
 from udfstore.refs import Ref, Tag
 
 Kind = TypeVar("Kind")
@@ -82,7 +82,7 @@ def answer(result: calls.Result, kind: type[Kind]) -> Kind:
     return result
 
 
-def only(items: Iterator[calls.Item], kind: type[Kind]) -> Iterator[Kind]:
+def only(items: Iterable[calls.Item | Event], kind: type[Kind]) -> Iterator[Kind]:
     """The items, known to be of the kind that was asked for."""
     for item in items:
         if not isinstance(item, kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -12,6 +13,7 @@ from udfstore.client import arguments
 from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Follower, Loader, Swap
 from udfstore.client.operations import Take
+from udfstore.client.retry import PATIENCE_SECONDS
 from udfstore.client.sources import Content, Source
 from udfstore.digest import BlobId
 from udfstore.errors import Gone, Mismatch
@@ -47,7 +49,10 @@ class BaseStore(ABC):
     def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]: ...
 
     @abstractmethod
-    def _watch(self, call: calls.Watch, stopped: Callable[[], bool] | None = None) -> Iterator[Event]: ...
+    def _watch(
+        self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
+    ) -> Iterator[Event]:
+        """Events until `stopped()`. A server that is away is waited for with so many seconds of patience."""
 
     @abstractmethod
     def _wake(self) -> None:
@@ -92,14 +97,15 @@ class BaseStore(ABC):
 
     def load(self, ref: Ref | BlobId | Tag | str) -> bytes:
         """The content of a blob, checked against its ID."""
-        parts: list[memoryview] = []
+        content = io.BytesIO()
 
         def begin(head: calls.Loading) -> Take:
-            parts.clear()
-            return parts.append
+            content.seek(0)
+            content.truncate()
+            return content.write
 
         self.load_into(ref, begin)
-        return b"".join(parts)
+        return content.getvalue()  # the buffer itself, not a copy of it
 
     def load_into(self, ref: Ref | BlobId | Tag | str, begin: Callable[[calls.Loading], Take]) -> calls.Loading:
         """Load a blob piece by piece: `begin` is told what was found and returns what takes the pieces.

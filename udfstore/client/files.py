@@ -9,6 +9,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from udfstore.digest import BlobId
 from udfstore.errors import Mismatch
@@ -16,6 +17,9 @@ from udfstore.model import BlobInfo, Entry
 
 BUFFER_BYTES = 1024 * 1024
 """Read ahead of small reads: a chunk, so that a loader that reads record by record asks seldom."""
+
+
+Spool: TypeAlias = "tempfile._TemporaryFileWrapper[bytes]"
 
 
 class RawBlob(io.RawIOBase, ABC):
@@ -129,10 +133,43 @@ class OpenBlob(io.BufferedReader):
         raise io.UnsupportedOperation("a blob never changes: save the new content and move the tag")
 
 
-class Spooled(RawBlob):
-    """A raw blob whose bytes come from elsewhere: a path or descriptor makes it a temporary file, once, verified."""
+class SpooledBlob(RawBlob):
+    """A blob that lies, checked, in a temporary file."""
 
-    _spool: tempfile._TemporaryFileWrapper[bytes] | None = None
+    def __init__(self, info: BlobInfo, spool: Spool) -> None:
+        super().__init__(info)
+        self._spool = spool
+
+    def fetch(self, offset: int, length: int, take: Callable[[memoryview], object]) -> None:
+        self._spool.seek(offset)
+        while length and (data := self._spool.read(min(length, BUFFER_BYTES))):
+            take(memoryview(data))
+            length -= len(data)
+
+    def verify(self) -> None:
+        self.seek(0)
+        self.readall()
+
+    def local_path(self) -> Path:
+        return Path(self._spool.name)
+
+    def fileno(self) -> int:
+        return self._spool.fileno()
+
+    def close(self) -> None:
+        self._spool.close()
+        super().close()
+
+
+def new_spool() -> Spool:
+    """A temporary file that goes when it is closed."""
+    return tempfile.NamedTemporaryFile(prefix="udfstore-")
+
+
+class LazilySpooled(RawBlob):
+    """A raw blob whose bytes come from elsewhere: a path or descriptor makes it a temporary file, once, checked."""
+
+    _spool: Spool | None = None
 
     def local_path(self) -> Path:
         return Path(self._spooled().name)
@@ -146,9 +183,9 @@ class Spooled(RawBlob):
             self._spool = None
         super().close()
 
-    def _spooled(self) -> tempfile._TemporaryFileWrapper[bytes]:
+    def _spooled(self) -> Spool:
         if self._spool is None:
-            spool = tempfile.NamedTemporaryFile(prefix=f"{self.info.id.short}-")  # noqa: SIM115 - closed by close()
+            spool = new_spool()
             digest = hashlib.sha256()
 
             def take(data: memoryview) -> None:

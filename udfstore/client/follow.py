@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from udfstore.calls import Watch
 from udfstore.digest import BlobId
 from udfstore.errors import NotFound, UdfstoreError
 from udfstore.model import Entry
-from udfstore.refs import Tag
+from udfstore.refs import Prefix, Tag
 
 if TYPE_CHECKING:
     from udfstore.client.base import BaseStore
@@ -23,30 +25,20 @@ Swap = Literal["beside", "replace"]
 _log = logging.getLogger("udfstore")
 
 
-class Follower(Generic[Model]):
-    """A value that follows a tag. Read `value` when it is needed and keep it for one unit of work: it is replaced
-    whole, between two reads, never changed. A context manager that stops following."""
+class Following(Generic[Model]):
+    """What every follower is: a value, and the entry it was made from.
 
-    def __init__(
-        self, store: BaseStore, tag: Tag, loader: Loader[Model], fallback: Model | None = None, swap: Swap = "beside"
-    ) -> None:
+    Read `value` when it is needed and keep it for one unit of work: it is replaced whole, between two reads, never
+    changed.
+    """
+
+    def __init__(self, tag: Tag, fallback: Model | None, swap: Swap) -> None:
         self.tag = tag.name
         self.error: Exception | None = None
         """Why the newest version could not be loaded; None while it is in use."""
-        self._store = store
-        self._loader = loader
         self._fallback = fallback
         self._swap = swap
         self._current: tuple[Model | None, Entry | None] = (fallback, None)
-        self._stopped = False
-        self._first = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name=f"udfstore follow {tag}", daemon=True)
-        self._thread.start()
-        self._first.wait()
-        failure: Exception | None = self.error
-        if failure is not None and fallback is None:
-            self.close()
-            raise failure
 
     @property
     def value(self) -> Model:
@@ -73,6 +65,71 @@ class Follower(Generic[Model]):
         """The blob in use; None for a fallback."""
         return None if self.entry is None else self.entry.id
 
+    # --- for the shells ---
+
+    def begins(self, entry: Entry) -> bool:
+        """A new entry was told. False if it takes nothing into use: a deleted tag takes no model away."""
+        return entry.id is not None
+
+    def has(self, entry: Entry) -> bool:
+        """Whether the value was made from that very blob; then only the entry is new. Else makes room for another."""
+        value, used = self._current
+        if used is not None and used.id == entry.id:
+            self.put(value, entry)
+            return True
+        if self._swap == "replace":
+            self._current = (self._fallback, used)
+        return False
+
+    def put(self, value: Model | None, entry: Entry) -> None:
+        """Take a value into use."""
+        self._current = (value, entry)
+        self.error = None
+
+    def failed(self, entry: Entry, error: Exception) -> None:
+        """A version could not be loaded: the one before stays in use."""
+        self.error = error
+        _log.warning("%s could not be loaded, the version before stays in use: %r", entry.ref, error)
+
+    @property
+    def failure(self) -> str:
+        """The error as text for the record; empty if there is none."""
+        return "" if self.error is None else f"{type(self.error).__name__}: {self.error}"[:1000]
+
+    def used(self, entry: Entry) -> tuple[str, int, BlobId]:
+        """What the record of its use names."""
+        assert entry.id is not None
+        return entry.tag, entry.version, entry.id
+
+    def unreported(self, entry: Entry, error: UdfstoreError) -> None:
+        """The record of its use could not be made."""
+        _log.warning("the use of %s could not be recorded: %s", entry.ref, error)
+
+    def ended(self, error: UdfstoreError) -> None:
+        """The watch is over for good."""
+        self.error = error
+        _log.warning("following %s ended: %s", self.tag, error)
+
+
+class Follower(Following[Model]):
+    """A value that follows a tag, kept up to date by a thread. A context manager that stops following."""
+
+    def __init__(
+        self, store: BaseStore, tag: Tag, loader: Loader[Model], fallback: Model | None = None, swap: Swap = "beside"
+    ) -> None:
+        super().__init__(tag, fallback, swap)
+        self._store = store
+        self._loader = loader
+        self._stopped = False
+        self._first = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"udfstore follow {tag}", daemon=True)
+        self._thread.start()
+        self._first.wait()
+        failure: Exception | None = self.error
+        if failure is not None and fallback is None:
+            self.close()
+            raise failure
+
     def close(self) -> None:
         """Stop following; the value stays."""
         self._stopped = True
@@ -87,52 +144,29 @@ class Follower(Generic[Model]):
         self.close()
 
     def _follow(self) -> None:
-        from udfstore.calls import Watch
-        from udfstore.refs import Prefix
-
         try:
-            for event in self._store._watch(Watch(Prefix(self.tag)), lambda: self._stopped):
+            for event in self._store._watch(Watch(Prefix(self.tag)), lambda: self._stopped, math.inf):
                 for entry in event.entries:
                     self._take(entry)
                 if event.present and not event.entries and not self._first.is_set():
                     self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
                     self._first.set()
         except UdfstoreError as error:
-            self.error = error
-            _log.warning("following %s ended: %s", self.tag, error)
+            self.ended(error)
         finally:
             self._first.set()
 
     def _take(self, entry: Entry) -> None:
-        """Bring a new entry into use, or keep what is there and say why."""
-        if entry.id is None:
-            return  # a deleted tag takes no model away
-        value, used = self._current
-        if used is not None and used.id == entry.id:
-            self._current = (value, entry)
-        else:
-            if self._swap == "replace":
-                self._current = (self._fallback, used)
-                value = None
+        if not self.begins(entry):
+            return
+        if not self.has(entry):
             try:
                 with self._store.open(entry.ref) as blob:
-                    self._current = (self._loader(blob), entry)
+                    self.put(self._loader(blob), entry)
             except Exception as error:  # noqa: BLE001 - a loader is the user's code and may raise anything
-                self._failed(entry, error)
-                return
-        self.error = None
+                self.failed(entry, error)
         self._first.set()
-        self._report(entry, "")
-
-    def _failed(self, entry: Entry, error: Exception) -> None:
-        self.error = error
-        self._first.set()
-        _log.warning("%s could not be loaded, the version before stays in use: %r", entry.ref, error)
-        self._report(entry, f"{type(error).__name__}: {error}"[:1000])
-
-    def _report(self, entry: Entry, error: str) -> None:
-        assert entry.id is not None
         try:
-            self._store.used(entry.tag, entry.version, entry.id, error=error)
-        except UdfstoreError as failure:
-            _log.warning("the use of %s could not be recorded: %s", entry.ref, failure)
+            self._store.used(*self.used(entry), error=self.failure)
+        except UdfstoreError as error:
+            self.unreported(entry, error)

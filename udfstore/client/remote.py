@@ -14,10 +14,10 @@ from udfstore.client import arguments, operations, where
 from udfstore.client.base import BaseStore
 from udfstore.client.blocking import BlockingLink, Stopped
 from udfstore.client.conversation import ConnectionLost, Conversation
-from udfstore.client.files import OpenBlob, Spooled
+from udfstore.client.files import LazilySpooled, OpenBlob
 from udfstore.client.link import connect as connect_socket
 from udfstore.client.operations import Operation, Take
-from udfstore.client.retry import Retry
+from udfstore.client.retry import PATIENCE_SECONDS, Retry
 from udfstore.client.sources import Source
 from udfstore.client.watching import Watching
 from udfstore.digest import BlobId
@@ -143,10 +143,12 @@ class Store(BaseStore):
                     raise  # the list may have changed: only the caller can begin anew
                 retry.failed(error, self._closed.wait)
 
-    def _watch(self, call: calls.Watch, stopped: Callable[[], bool] | None = None) -> Iterator[Event]:
+    def _watch(
+        self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
+    ) -> Iterator[Event]:
         watching = Watching(call)
-        while True:
-            retry = Retry(time.monotonic)
+        while stopped is None or not stopped():
+            retry = Retry(time.monotonic, patience)
             try:
                 link = self._linked(retry)
                 ask = watching.call(self.epoch)
@@ -164,7 +166,7 @@ class Store(BaseStore):
             self._link.wake()
 
 
-class _RemoteBlob(Spooled):
+class _RemoteBlob(LazilySpooled):
     """A blob that is loaded in ranges."""
 
     def __init__(self, store: Store, info: BlobInfo) -> None:

@@ -237,16 +237,15 @@ def make(path: Path, store: bytes) -> Catalog:
     for suffix in ("", "-wal", "-shm", "-journal"):
         osfs.unlink(path.with_name(path.name + suffix))
     osfs.close(osfs.create(path))  # SQLite would let others read it, and gives its journals the same rights
-    db = _connect(path)
-    db.execute("PRAGMA synchronous = OFF")  # nothing reads the file before `finish` has synced it
-    db.executescript(_TABLES)
-    db.execute("INSERT INTO store VALUES (?)", (store,))
-    db.execute("INSERT INTO totals VALUES (0, 0, 0)")
-    genesis = Head()
-    values = (genesis.revision, genesis.chain, genesis.segment, genesis.start, genesis.end)
-    db.execute("INSERT INTO head VALUES (?, ?, ?, ?, ?)", values)
-    db.execute(f"PRAGMA user_version = {SCHEMA}")
-    db.close()
+    with contextlib.closing(_connect(path)) as db:
+        db.execute("PRAGMA synchronous = OFF")  # nothing reads the file before `finish` has synced it
+        db.executescript(_TABLES)
+        db.execute("INSERT INTO store VALUES (?)", (store,))
+        db.execute("INSERT INTO totals VALUES (0, 0, 0)")
+        genesis = Head()
+        values = (genesis.revision, genesis.chain, genesis.segment, genesis.start, genesis.end)
+        db.execute("INSERT INTO head VALUES (?, ?, ?, ?, ?)", values)
+        db.execute(f"PRAGMA user_version = {SCHEMA}")
     return Catalog(path, store)
 
 

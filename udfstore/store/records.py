@@ -107,7 +107,7 @@ def decode(kind: Kind, payload: bytes) -> Record:
             entries=tuple(_part_of(part) for part in data.get("entries", [])),
             **_rest_of(data),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise RecordError(f"not the payload of a {kind.value} record: {error!r}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -40,16 +41,23 @@ def open_catalog(layout: Layout, store: bytes, log: FileLog, say: Callable[[str]
     try:
         return catalog, _catch_up(catalog, log)
     except sqlite3.OperationalError as error:
-        catalog.close()
         raise osfs.told(OSError(0, str(error)), "bringing the catalog up to date") from error
     except sqlite3.DatabaseError as error:
-        catalog.close()
         say(f"the catalog is damaged ({error}): making it from the log and the files")
-        catalog = rebuild(layout, store, log, say)
-        return catalog, _catch_up(catalog, log)
+    catalog = rebuild(layout, store, log, say)
+    return catalog, _catch_up(catalog, log)
 
 
 def _catch_up(catalog: Catalog, log: FileLog) -> str:
+    """Apply what the log has and the catalog has not; what is wrong with the log. An error closes the catalog."""
+    with contextlib.ExitStack() as undo:
+        undo.callback(catalog.close)
+        problem = _apply_rest(catalog, log)
+        undo.pop_all()
+    return problem
+
+
+def _apply_rest(catalog: Catalog, log: FileLog) -> str:
     head = catalog.view.head()
     if head.revision:
         try:
@@ -71,10 +79,9 @@ def rebuild(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], Non
     When a file was hashed last is not known afterwards.
     """
     fresh = layout.catalog.with_name("catalog.new")
-    catalog = make(fresh, store)
-    _replay(catalog, log, say)
-    _walk(catalog, layout, say)
-    catalog.close()
+    with contextlib.closing(make(fresh, store)) as catalog:
+        _replay(catalog, log, say)
+        _walk(catalog, layout, say)
     with osfs.telling("putting the catalog in its place"):
         finish(fresh, layout.catalog)
     return Catalog(layout.catalog, store)

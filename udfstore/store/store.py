@@ -336,8 +336,7 @@ class _Parts:
                     log.create()
                 finish(self.layout)
             self.reserve = Reserve(self.layout, limits.reserve_bytes)
-            problem = self._recover(log, say)
-            undo.callback(self.catalog.close)
+            problem = self._recover(log, say, undo)
             self.committer = Committer(
                 log,
                 self.catalog,
@@ -351,7 +350,7 @@ class _Parts:
             self.committer.start()
             self._release = undo.pop_all()
 
-    def _recover(self, log: FileLog, say: Callable[[str], None]) -> str:
+    def _recover(self, log: FileLog, say: Callable[[str], None], undo: contextlib.ExitStack) -> str:
         with osfs.telling(f"opening {self.layout.root}"):
             # Names that a killed process left become durable before anybody relies on them.
             osfs.syncfs(self.layout.root)
@@ -360,6 +359,7 @@ class _Parts:
                 self.reserve.release()
             self.files = Files(self.layout)
             self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
+            undo.callback(self.catalog.close)
             if not problem:
                 removal.settle(self.layout, self.files, self.catalog.view, say)
                 log.prepare()

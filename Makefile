@@ -1,0 +1,55 @@
+# Everything runs in .venv, made on first use. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check proto bench crash clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "udfstore needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(READY) ## install everything into .venv
+
+demo: $(READY) ## the main job on real data: serve, train, promote, score, swap, roll back
+	$(BIN)/python examples/water_flow/demo.py
+
+serve: $(READY) ## run a server on the usual root and socket
+	$(BIN)/udfstore serve
+
+test: $(READY) ## all tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## style, types, layers, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT \
+	  && $(PROTO) --python_out=$$fresh --pyi_out=$$fresh proto/udfstore.proto \
+	  && diff -ru -x __init__.py -x __pycache__ $$fresh udfstore/_pb \
+	  && echo "generated code is fresh" \
+	  || { echo "udfstore/_pb is stale: run make proto" >&2; exit 1; }
+
+proto: $(READY) ## make udfstore/_pb from proto/ again
+	$(PROTO) --python_out=udfstore/_pb --pyi_out=udfstore/_pb proto/udfstore.proto
+
+bench: $(READY) ## measure, each figure beside its floor
+	$(BIN)/python -m tests.bench
+
+crash: $(READY) ## the long form of the kill tests
+	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .demo .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,369 @@
+"""The Python API for asynchronous code: trio, asyncio, and a notebook's top-level await (extra `aio`).
+
+    async with udfstore.aio.connect() as store:
+        data = await store.load("models/pump")
+
+The names are those of `udfstore.connect`; what answers is awaited, what lists or watches is iterated with `async for`.
+Calls of many tasks share one connection. A cancelled call is taken back, and the connection stays usable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from udfstore import calls
+from udfstore.client import arguments, operations, where
+from udfstore.client.asynchronous import AsyncLink
+from udfstore.client.conversation import ConnectionLost, Conversation
+from udfstore.client.files import OpenBlob, SpooledBlob, new_spool
+from udfstore.client.follow import Loader, Swap
+from udfstore.client.following import AsyncFollower
+from udfstore.client.link import connect as connect_socket
+from udfstore.client.operations import Operation, Take
+from udfstore.client.retry import PATIENCE_SECONDS, Retry
+from udfstore.client.sources import Content, Source
+from udfstore.client.watching import Watching
+from udfstore.digest import BlobId
+from udfstore.errors import Closing, Conflict, Gone, Mismatch, NoServer, UsageError
+from udfstore.model import BlobInfo, Claim, Entry, Event
+from udfstore.refs import Prefix, Ref, Tag
+
+Model = TypeVar("Model")
+AnyRef = Ref | BlobId | Tag | str
+
+
+def connect(socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None) -> Connecting:
+    """Connect as `udfstore.connect` does: `await` it for a store, or `async with` it for one that closes by itself."""
+    paths = where.sockets() if socket_path is None else [Path(socket_path)]
+    return Connecting(AsyncStore(paths, where.claim() if claim is None else claim))
+
+
+class Connecting:
+    """A connection about to be made."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        self._store = store
+
+    def __await__(self) -> Generator[Any, Any, AsyncStore]:
+        return self._store._first().__await__()
+
+    async def __aenter__(self) -> AsyncStore:
+        return await self._store._first()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._store.aclose()
+
+
+class AsyncStore:
+    """A store behind a server's socket, for tasks of one event loop; see `udfstore.client.base.BaseStore`."""
+
+    def __init__(self, paths: Iterable[Path], claim: Claim) -> None:
+        self._paths = list(paths)
+        self._claim = claim
+        self._closed = False
+        self._store_id = b""
+        self._link: AsyncLink | None = None
+        self._connecting = anyio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the connection; calls that wait on it get `ConnectionLost`. May be called twice."""
+        self._closed = True
+        if self._link is not None:
+            self._link.close()
+
+    @property
+    def epoch(self) -> int:
+        """The store's epoch, as the server told it when it was last connected to."""
+        welcome = self._link.talk.welcome if self._link else None
+        return welcome.epoch if welcome else 0
+
+    @property
+    def revision(self) -> int:
+        """The newest revision when the server was last connected to."""
+        welcome = self._link.talk.welcome if self._link else None
+        return welcome.revision if welcome else 0
+
+    # --- content ---
+
+    async def save(
+        self,
+        content: Content,
+        *,
+        tag: Tag | str | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+        id: BlobId | str | None = None,
+        links: Iterable[BlobId | str] = (),
+    ) -> calls.Saved:
+        """Store content: bytes, a path, or a file open in mode 'rb'. With `tag`, the tag moves to it in one step."""
+        source = await anyio.to_thread.run_sync(Source.of, content)
+        try:
+            call, commit = arguments.save(source.size, tag, note, labels, expected_version, id, links)
+            result = await self._run(lambda talk: operations.save(talk, call, source.read, commit), source.rewind)
+            return arguments.answer(result, calls.Saved)
+        finally:
+            source.close()
+
+    async def load(self, ref: AnyRef) -> bytes:
+        """The content of a blob, checked against its ID."""
+        parts: list[memoryview] = []
+
+        def begin(head: calls.Loading) -> Take:
+            parts.clear()
+            return parts.append
+
+        await self.load_into(ref, begin)
+        return b"".join(parts)
+
+    async def load_into(self, ref: AnyRef, begin: Callable[[calls.Loading], Take]) -> calls.Loading:
+        """Load a blob piece by piece; `begin` and what it returns run in worker threads."""
+        try:
+            head: calls.Loading = await self._run(lambda talk: operations.load(talk, calls.Load(Ref.of(ref)), begin))
+        except Mismatch:
+            await self.verify((await self.stat(ref)).id)
+            raise
+        return head
+
+    async def open(self, ref: AnyRef) -> OpenBlob:
+        """Open a blob for reading: it is loaded into a temporary file, checked, and read from there."""
+        spool = await anyio.to_thread.run_sync(new_spool)
+        info: list[BlobInfo] = []
+
+        def begin(head: calls.Loading) -> Take:
+            spool.seek(0)
+            spool.truncate()
+            info[:] = [head.info]
+            return spool.write
+
+        try:
+            await self.load_into(ref, begin)
+            await anyio.to_thread.run_sync(spool.flush)
+        except BaseException:
+            spool.close()
+            raise
+        return OpenBlob(SpooledBlob(info[0], spool))
+
+    async def stat(self, ref: AnyRef) -> BlobInfo:
+        """What the store knows of a blob."""
+        return arguments.answer(await self._ask(calls.Stat(Ref.of(ref))), BlobInfo)
+
+    async def verify(self, ref: AnyRef) -> BlobInfo:
+        """Have the stored file hashed again. Raises `Corrupt` when it is not what its name says."""
+        return arguments.answer(await self._ask(calls.Verify(Ref.of(ref))), BlobInfo)
+
+    async def why(self, ref: AnyRef) -> calls.Kept:
+        """What keeps a blob."""
+        return arguments.answer(await self._ask(calls.Why(Ref.of(ref))), calls.Kept)
+
+    async def delete(self, ref: AnyRef, *, force: bool = False, now: bool = False) -> calls.Deleted:
+        """Remove a blob's content; refused with `Conflict` while a tag names it now, unless `force`."""
+        call = calls.Delete(Ref.of(ref), force, now, arguments.request())
+        return arguments.answer(await self._ask(call), calls.Deleted)
+
+    async def missing(self, ids: Iterable[BlobId | str]) -> list[BlobId]:
+        """Which of these blobs the store does not have, in the order asked."""
+        absent: list[BlobId] = []
+        for call in arguments.missing(ids):
+            absent += arguments.answer(await self._ask(call), calls.MissingIds).ids
+        return absent
+
+    def blobs(self) -> AsyncIterator[BlobInfo]:
+        """All blobs, oldest first."""
+        return self._items(calls.ListBlobs(), BlobInfo)
+
+    # --- tags ---
+
+    async def tag(
+        self,
+        name: Tag | str,
+        ref: AnyRef,
+        *,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> Entry:
+        """Move a tag; `expected_version`: what it must be now (0: it must name nothing), else `Conflict`."""
+        step = calls.Step(arguments.tag(name), Ref.of(ref), expected_version, labels)
+        return (await self._change(calls.Move((step,), note, arguments.request()))).entries[0]
+
+    async def move(
+        self,
+        steps: Mapping[str, AnyRef],
+        *,
+        expected: Mapping[str, int] | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[Entry, ...]:
+        """Move several tags in one step: all of them or none."""
+        call = calls.Move(arguments.steps(steps, expected or {}, labels), note, arguments.request())
+        return (await self._change(call)).entries
+
+    async def get_tag(self, ref: Ref | Tag | str) -> Entry:
+        """The newest entry of a tag, or that of `tag@version`."""
+        return arguments.answer(await self._ask(calls.GetTag(Ref.of(ref))), Entry)
+
+    def tags(self, prefix: str = "") -> AsyncIterator[Entry]:
+        """The newest entry of each tag below a prefix (ends in `/` or is empty) or of one tag, by name."""
+        return self._items(calls.ListTags(Prefix.parse(prefix)), Entry)
+
+    def history(self, name: Tag | str) -> AsyncIterator[Entry]:
+        """All entries of a tag, newest first."""
+        return self._items(calls.History(arguments.tag(name)), Entry)
+
+    async def rollback(
+        self,
+        name: Tag | str,
+        *,
+        to: int | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> Entry:
+        """Move a tag back: to version `to`, or to the one before the version whose content it has now."""
+        if expected_version is None:
+            try:
+                expected_version = (await self.get_tag(arguments.tag(name))).version
+            except Gone:
+                expected_version = 0
+        call = calls.Rollback(arguments.tag(name), to, expected_version, note, labels, arguments.request())
+        return (await self._change(call)).entries[0]
+
+    async def untag(self, name: Tag | str, *, note: str = "", expected_version: int | None = None) -> Entry:
+        """Delete a tag. Its history stays, and `rollback` brings it back."""
+        call = calls.Untag((arguments.tag(name),), (expected_version,), note, arguments.request())
+        return (await self._change(call)).entries[0]
+
+    def watch(self, prefix: str = "", *, since: int | None = None, epoch: int = 0) -> AsyncGenerator[Event]:
+        """Events of all tags below a prefix, or of one tag, for ever; with no gap and no repeat over reconnects."""
+        return self._watch(calls.Watch(Prefix.parse(prefix), since, epoch))
+
+    async def _watch(self, call: calls.Watch, patience: float = PATIENCE_SECONDS) -> AsyncGenerator[Event]:
+        watching = Watching(call)
+        while True:
+            retry = Retry(anyio.current_time, patience)
+            try:
+                link = await self._linked(retry)
+                async with aclosing(link.iterate(operations.pages(link.talk, watching.call(self.epoch)))) as pages:
+                    async for items in pages:
+                        for event in watching.new(items):
+                            yield event
+            except (ConnectionLost, Closing) as error:
+                if self._closed:
+                    return
+                await anyio.sleep(retry.delay(error))
+
+    @asynccontextmanager
+    async def follow(
+        self, name: Tag | str, loader: Loader[Model], *, fallback: Model | None = None, swap: Swap = "beside"
+    ) -> AsyncIterator[AsyncFollower[Model]]:
+        """Keep `loader(open_blob)` of a tag's newest blob at hand while this is open; the loader runs in a thread."""
+        follower = AsyncFollower(self, arguments.tag(name), loader, fallback, swap)
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follower.run)
+            await follower.first()
+            try:
+                if follower.error is not None and fallback is None:
+                    raise follower.error
+                yield follower
+            except Exception as error:  # noqa: BLE001 - raised below, outside of the group that would wrap it
+                failure = error
+            tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def used(self, name: Tag | str, version: int, id: BlobId | str, *, error: str = "") -> int:
+        """Record that a version was taken into use, or why it could not be. Returns the record's revision."""
+        call = calls.Used(arguments.tag(name), version, arguments.blob_id(id), error, arguments.request())
+        return arguments.answer(await self._ask(call), calls.Noted).revision
+
+    # --- the server ---
+
+    async def status(self) -> calls.Health:
+        """How the store and its server are."""
+        return arguments.answer(await self._ask(calls.Status()), calls.Health)
+
+    def sessions(self) -> AsyncIterator[calls.Session]:
+        """Who is connected."""
+        return self._items(calls.Sessions(), calls.Session)
+
+    # --- one connection after the other ---
+
+    async def _first(self) -> AsyncStore:
+        self._link = await self._connect()
+        return self
+
+    async def _connect(self) -> AsyncLink:
+        link = await AsyncLink.open(connect_socket(self._paths), self._claim)
+        welcome = link.talk.welcome
+        assert welcome is not None
+        if self._store_id and welcome.store_id != self._store_id:
+            link.close()
+            raise Conflict("another store answers at the socket now; connect anew")
+        self._store_id = welcome.store_id
+        return link
+
+    async def _linked(self, retry: Retry) -> AsyncLink:
+        async with self._connecting:
+            while self._link is None or self._link.lost:
+                if self._closed:
+                    raise UsageError("this store was closed")
+                if self._link is not None:
+                    self._link.close()
+                try:
+                    self._link = await self._connect()
+                except (NoServer, ConnectionLost) as error:
+                    await anyio.sleep(retry.delay(error))
+            return self._link
+
+    async def _run(self, start: Callable[[Conversation], Operation], repeat: Callable[[], bool] = lambda: True) -> Any:
+        retry = Retry(anyio.current_time)
+        while True:
+            link = await self._linked(retry)
+            try:
+                return await link.run(start(link.talk))
+            except (ConnectionLost, Closing) as error:
+                if self._closed or not repeat():
+                    raise
+                await anyio.sleep(retry.delay(error))
+
+    async def _ask(self, call: calls.PlainCall) -> calls.Result:
+        result: calls.Result = await self._run(lambda talk: operations.ask(talk, call))
+        return result
+
+    async def _change(self, call: calls.ChangeCall) -> calls.Moved:
+        return arguments.answer(await self._ask(call), calls.Moved)
+
+    async def _items(self, call: calls.StreamCall, kind: type[Model]) -> AsyncGenerator[Model]:
+        retry = Retry(anyio.current_time)
+        told = False
+        while True:
+            link = await self._linked(retry)
+            try:
+                async with aclosing(link.iterate(operations.pages(link.talk, call))) as pages:
+                    async for items in pages:
+                        told = True
+                        for item in arguments.only(items, kind):
+                            yield item
+                return
+            except (ConnectionLost, Closing) as error:
+                if told or self._closed:
+                    raise  # the list may have changed: only the caller can begin anew
+                await anyio.sleep(retry.delay(error))

@@ -1,0 +1,133 @@
+"""Operations driven by the tasks of an event loop: whoever waits moves the bytes, for all others too.
+
+No background task: of the tasks that wait on one connection one leads, as in `blocking`. So a plain `await` is enough
+to use it, and a cancelled task leaves nothing half done: bytes move only in calls that do not wait.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from udfstore import calls
+from udfstore.client.blocking import WELCOME_SECONDS
+from udfstore.client.conversation import ConnectionLost
+from udfstore.client.link import Link
+from udfstore.client.operations import Give, Operation, Wait, Work
+from udfstore.model import Claim, Event
+
+
+class AsyncLink:
+    """A connection that tasks share."""
+
+    def __init__(self, connection: socket.socket, claim: Claim) -> None:
+        self._link = Link(connection, claim)
+        self.talk = self._link.talk
+        self._leader: anyio.CancelScope | None = None
+        self._changed = anyio.Event()
+
+    @classmethod
+    async def open(cls, connection: socket.socket, claim: Claim) -> AsyncLink:
+        """Wait for the welcome. Raises `ConnectionLost` when none comes."""
+        link = cls(connection, claim)
+        try:
+            with anyio.move_on_after(WELCOME_SECONDS) as scope:
+                await link._wait(lambda: link.talk.welcome is not None)
+            if scope.cancelled_caught:
+                raise ConnectionLost(f"the server said nothing for {WELCOME_SECONDS:g} s")
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is over."""
+        return self.talk.lost is not None
+
+    def close(self) -> None:
+        """End the connection; whoever waits on it gets `ConnectionLost`."""
+        if self._link.socket.fileno() == -1:
+            return
+        anyio.notify_closing(self._link.socket)
+        self._link.close()
+        self._notify()
+
+    async def run(self, operation: Operation) -> Any:
+        """Drive an operation to its result."""
+        result: list[Any] = []
+        async for _ in self.iterate(operation, result):
+            raise AssertionError("an operation without items gave some")
+        return result[0]
+
+    async def iterate(
+        self, operation: Operation, result: list[Any] | None = None
+    ) -> AsyncGenerator[tuple[calls.Item | Event, ...]]:
+        """Drive an operation and hand out what it gives; its result goes into `result`."""
+        value: Any = None
+        try:
+            while True:
+                step = operation.send(value)
+                value = None
+                match step:
+                    case Wait():
+                        await self._wait(step.ready)
+                    case Work():
+                        value = await anyio.to_thread.run_sync(step.do)
+                    case Give():
+                        yield step.items
+        except StopIteration as done:
+            if result is not None:
+                result.append(done.value)
+        finally:
+            operation.close()
+            self._link.flush()
+
+    async def _wait(self, ready: Callable[[], bool]) -> None:
+        while True:
+            self._link.flush()
+            if ready():
+                self._notify()
+                return
+            if self.talk.lost is not None:
+                raise ConnectionLost(self.talk.lost.message) from self.talk.lost
+            if self._leader is None:
+                await self._lead()
+            else:
+                if self._link.sending:
+                    self._leader.cancel()  # it has to wait for room as well
+                await self._changed.wait()
+
+    async def _lead(self) -> None:
+        try:
+            with anyio.CancelScope() as self._leader:
+                if self._link.sending:
+                    await self._either(anyio.wait_readable, anyio.wait_writable)
+                else:
+                    await anyio.wait_readable(self._link.socket)
+        except (anyio.ClosedResourceError, OSError) as error:
+            self.talk.end(f"the connection was closed here: {type(error).__name__}")
+        finally:
+            self._leader = None
+            self._notify()
+        if self.talk.lost is None:
+            self._link.receive()
+        self._notify()
+
+    async def _either(self, *waits: Callable[[socket.socket], Awaitable[None]]) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def first(wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+                await wait(self._link.socket)
+                tasks.cancel_scope.cancel()
+
+            for wait in waits:
+                tasks.start_soon(first, wait)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
