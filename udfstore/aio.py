@@ -321,17 +321,22 @@ class AsyncStore:
         return link
 
     async def _linked(self, retry: Retry) -> AsyncLink:
-        async with self._connecting:
-            while self._link is None or self._link.lost:
+        """The connection, made anew if it was lost. Waits, outside of the lock, as long as `retry` allows."""
+        while True:
+            async with self._connecting:
                 if self._closed:
                     raise UsageError("this store was closed")
+                if self._link is not None and not self._link.lost:
+                    return self._link
                 if self._link is not None:
                     self._link.close()
                 try:
                     self._link = await self._connect()
                 except (NoServer, ConnectionLost) as error:
-                    await anyio.sleep(retry.delay(error))
-            return self._link
+                    failure = error
+                else:
+                    return self._link
+            await anyio.sleep(retry.delay(failure))
 
     async def _run(self, start: Callable[[Conversation], Operation], repeat: Callable[[], bool] = lambda: True) -> Any:
         retry = Retry(anyio.current_time)

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,29 +87,33 @@ class Store(BaseStore):
         self._store_id = welcome.store_id
         return link
 
-    def _linked(self, retry: Retry) -> BlockingLink:
-        """The connection, made anew if it was lost. Waits as long as `retry` allows."""
-        if self._closed.is_set():
-            raise UsageError("this store was closed")
-        with self._lock:
-            if self._link is not None and self._pid != os.getpid():
-                self._link.abandon()
-                self._link, self._pid = None, os.getpid()
-            while self._link is None or self._link.lost:
+    def _linked(self, retry: Retry, wait: Callable[[float], bool] | None = None) -> BlockingLink:
+        """The connection, made anew if it was lost. Waits, outside of the lock, as long as `retry` allows."""
+        while True:
+            with self._lock:
+                if self._closed.is_set():
+                    raise UsageError("this store was closed")
+                if self._link is not None and self._pid != os.getpid():
+                    self._link.abandon()
+                    self._link, self._pid = None, os.getpid()
+                if self._link is not None and not self._link.lost:
+                    return self._link
                 if self._link is not None:
                     self._link.close()
                 try:
                     self._link = self._connect()
                 except (NoServer, ConnectionLost) as error:
-                    retry.failed(error, self._closed.wait)
-            return self._link
+                    failure = error
+                else:
+                    return self._link
+            retry.failed(failure, wait or self._closed.wait)
 
     def _run(self, start: Callable[[Conversation], Operation], repeat: Callable[[], bool] = lambda: True) -> Any:
         retry = Retry(time.monotonic)
         while True:
             link = self._linked(retry)
             try:
-                return link.run(lambda link=link: start(link.talk))  # type: ignore[misc]
+                return link.run(partial(start, link.talk))
             except (ConnectionLost, Closing) as error:
                 if self._closed.is_set() or not repeat():
                     raise
@@ -134,7 +139,7 @@ class Store(BaseStore):
         while True:
             link = self._linked(retry)
             try:
-                for items in link.iterate(lambda link=link: operations.pages(link.talk, call)):  # type: ignore[misc]
+                for items in link.iterate(partial(operations.pages, link.talk, call)):
                     told = True
                     yield from items  # type: ignore[misc]
                 return
@@ -146,18 +151,26 @@ class Store(BaseStore):
     def _watch(
         self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
     ) -> Iterator[Event]:
+        def called_off() -> bool:
+            return self._closed.is_set() or (stopped is not None and stopped())
+
+        def wait(seconds: float) -> bool:
+            return self._closed.wait(seconds) or called_off()
+
         watching = Watching(call)
-        while stopped is None or not stopped():
+        while not called_off():
             retry = Retry(time.monotonic, patience)
             try:
-                link = self._linked(retry)
-                ask = watching.call(self.epoch)
-                for items in link.iterate(lambda link=link, ask=ask: operations.pages(link.talk, ask), None, stopped):  # type: ignore[misc]
+                link = self._linked(retry, wait)
+                start = partial(operations.pages, link.talk, watching.call(self.epoch))
+                for items in link.iterate(start, None, called_off):
                     yield from watching.new(items)
-            except (ConnectionLost, Closing) as error:
-                if self._closed.is_set():
+            except (ConnectionLost, Closing, NoServer) as error:
+                if called_off():
                     return
-                retry.failed(error, self._closed.wait)
+                if isinstance(error, NoServer):
+                    raise
+                retry.failed(error, wait)
             except Stopped:
                 return
 
