@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Generic, Literal, Protocol, TypeVar
 
 from udfstore.calls import Watch
+from udfstore.client.files import OpenBlob
 from udfstore.digest import BlobId
 from udfstore.errors import NotFound, UdfstoreError
-from udfstore.model import Entry
+from udfstore.model import Entry, Event
 from udfstore.refs import Prefix, Tag
 
-if TYPE_CHECKING:
-    from udfstore.client.base import BaseStore
-    from udfstore.client.files import OpenBlob
-
 Model = TypeVar("Model")
-Loader = Callable[["OpenBlob"], Model]
+Loader = Callable[[OpenBlob], Model]
 Swap = Literal["beside", "replace"]
+
+
+class Followed(Protocol):
+    """What a follower needs of its store."""
+
+    def open(self, ref: str, /) -> OpenBlob: ...
+    def used(self, name: str, version: int, id: BlobId, /, *, error: str = "") -> int: ...
+    def _watch(self, call: Watch, stopped: Callable[[], bool] | None, patience: float, /) -> Iterator[Event]: ...
+    def _wake(self) -> None: ...
+
 
 _log = logging.getLogger("udfstore")
 
@@ -115,7 +122,7 @@ class Follower(Following[Model]):
     """A value that follows a tag, kept up to date by a thread. A context manager that stops following."""
 
     def __init__(
-        self, store: BaseStore, tag: Tag, loader: Loader[Model], fallback: Model | None = None, swap: Swap = "beside"
+        self, store: Followed, tag: Tag, loader: Loader[Model], fallback: Model | None = None, swap: Swap = "beside"
     ) -> None:
         super().__init__(tag, fallback, swap)
         self._store = store

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
 from udfstore.calls import Watch
+from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Following, Loader, Model, Swap
+from udfstore.digest import BlobId
 from udfstore.errors import NotFound, UdfstoreError
-from udfstore.model import Entry
+from udfstore.model import Entry, Event
 from udfstore.refs import Prefix, Tag
 
-if TYPE_CHECKING:
-    from udfstore.aio import AsyncStore
+
+class Followed(Protocol):
+    """What a follower needs of its store."""
+
+    async def open(self, ref: str, /) -> OpenBlob: ...
+    async def used(self, name: str, version: int, id: BlobId, /, *, error: str = "") -> int: ...
+    def _watch(self, call: Watch, patience: float, /) -> AsyncGenerator[Event]: ...
 
 
 class AsyncFollower(Following[Model]):
     """A value that follows a tag, kept up to date by a task; the loader runs in a worker thread."""
 
-    def __init__(self, store: AsyncStore, tag: Tag, loader: Loader[Model], fallback: Model | None, swap: Swap) -> None:
+    def __init__(self, store: Followed, tag: Tag, loader: Loader[Model], fallback: Model | None, swap: Swap) -> None:
         super().__init__(tag, fallback, swap)
         self._store = store
         self._loader = loader
