@@ -106,11 +106,14 @@ class Connection:
     def drain(self) -> None:
         """The server stops: take no new calls, end the watches, let the others finish."""
         self._session.close(self._limits.grace_seconds)
-        for number in list(self._watches):
-            self._fault(number, Closing("the server is shutting down; watch again when it is back"))
-            self._cancel(number)
+        self._end_watches(Closing("the server is shutting down; watch again when it is back"))
         self._pump.flush()
         self._look_round()
+
+    def _end_watches(self, why: UdfstoreError) -> None:
+        for number in list(self._watches):
+            self._fault(number, why)
+            self._cancel(number)
 
     async def _converse(self) -> None:
         """Take what comes, until the peer leaves, the server drains, or the conversation is at fault."""
@@ -124,7 +127,7 @@ class Connection:
 
     async def _finish(self) -> None:
         """End the calls that nobody waits for, and send what is left."""
-        if self._session.state is not State.LEAVING and not self._session.closing:
+        if self._session.state is not State.LEAVING:
             for number in list(self._tasks):
                 self._cancel(number)
         with trio.move_on_after(self._limits.grace_seconds):
@@ -171,7 +174,9 @@ class Connection:
             case Hello():
                 author = replace(self._caller.author, claim=event.claim)
                 self._caller = self._rooms.service.register.introduce(self._caller, author)
-            case Granted() | Left():
+            case Left():
+                self._end_watches(Cancelled("a watch ends with the goodbye of its client"))
+            case Granted():
                 pass
         self._look_round()
 

@@ -106,6 +106,8 @@ class Server:
         self._of_user[uid] = self._of_user.get(uid, 0) + 1
         try:
             await connection.run()
+        except Exception as error:  # noqa: BLE001 - a bug met on one connection must not take the others along
+            self._log.error("a connection failed unexpectedly", session=caller.session, exc_info=error)
         finally:
             self._connections.discard(connection)
             self._of_user[uid] -= 1

@@ -1,7 +1,7 @@
 """Frames on their way out, in a fair order: small ones first, then one chunk of each open call in turn.
 
-A bound is kept by whoever fills it: small frames are one answer a call and what the peer granted; chunks are put only
-while `waiting(call)` is low. Frames of one call never overtake each other.
+A bound is kept by whoever fills it: nothing more is taken from a peer while `small_bytes` is high, and chunks are put
+only while `waiting(call)` is low. Frames of one call never overtake each other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ Buffers = tuple[bytes | memoryview, ...]
 TAKE_BYTES = 64 * 1024
 """Small frames sent at once: enough to make one system call worth it, few enough that a chunk is not held up."""
 
+TAKE_FRAMES = 512
+"""Likewise: half of the parts that one system call takes (IOV_MAX, 1024 on Linux and macOS)."""
+
 
 class Outbox:
     """What one side of a conversation still has to send."""
@@ -23,24 +26,23 @@ class Outbox:
         self._small: deque[bytes] = deque()
         self._lanes: dict[int, deque[Buffers]] = {}
         self._sending: list[memoryview] = []
-        self.size = 0
-        """Bytes that wait."""
+        self.small_bytes = 0
+        """Of the small frames that wait."""
 
     def __bool__(self) -> bool:
         return bool(self._sending or self._small or self._lanes)
 
     def put(self, frame: bytes, call: int = 0) -> None:
         """A small frame. One of a call that has chunks waiting goes behind them."""
-        self.size += len(frame)
         lane = self._lanes.get(call)
         if lane is None:
             self._small.append(frame)
+            self.small_bytes += len(frame)
         else:
             lane.append((frame,))
 
     def put_chunk(self, call: int, head: bytes, data: bytes | memoryview) -> None:
         """A chunk of a call; `data` is kept, not copied."""
-        self.size += len(head) + len(data)
         self._lanes.setdefault(call, deque()).append((head, data))
 
     def waiting(self, call: int) -> int:
@@ -49,8 +51,7 @@ class Outbox:
 
     def drop(self, call: int) -> None:
         """Forget what the call has waiting."""
-        for buffers in self._lanes.pop(call, ()):
-            self.size -= sum(map(len, buffers))
+        self._lanes.pop(call, None)
 
     def flush(self, send: Callable[[list[memoryview]], int]) -> bool:
         """Send until nothing waits; `send` takes buffers and tells how many bytes went. True if any did.
@@ -63,7 +64,6 @@ class Outbox:
                 self._sending = self._take()
             sent = send(self._sending)
             sent_any = sent_any or sent > 0
-            self.size -= sent
             while self._sending and sent >= len(self._sending[0]):
                 sent -= len(self._sending.pop(0))
             if sent:
@@ -73,10 +73,10 @@ class Outbox:
     def _take(self) -> list[memoryview]:
         """The next buffers to send: all small frames up to a bound, or one chunk."""
         taken: list[bytes | memoryview] = []
-        size = 0
-        while self._small and size < TAKE_BYTES:
+        before = self.small_bytes
+        while self._small and len(taken) < TAKE_FRAMES and before - self.small_bytes < TAKE_BYTES:
             taken.append(self._small.popleft())
-            size += len(taken[-1])
+            self.small_bytes -= len(taken[-1])
         if not taken:
             call, lane = next(iter(self._lanes.items()))
             taken += lane.popleft()

@@ -174,11 +174,11 @@ class Committer:
             return
         for _ in round.settled:
             jobs.popleft()
-        if round.written:
-            self.revision = self._catalog.view.head().revision
+        revision = self._catalog.view.head().revision
+        moved, self.revision = revision > self.revision, revision
         try:
-            for callback in self.on_commit if round.written else ():
-                callback(self.revision)
+            for callback in tuple(self.on_commit) if moved else ():
+                callback(revision)
         finally:
             for job, outcome in round.settled:
                 _answer(job.future, outcome)

@@ -161,9 +161,10 @@ class FileLog:
         tails: list[tuple[int, int]] = []
         largest = 0
         numbers = self._numbers()
+        lost = set(range(1, max(numbers | {head.segment}) + 1)) - numbers
+        if lost:
+            return f"{where}: segment {min(lost):08d} is missing"
         for number in range(head.segment, max(numbers) + 1):
-            if number not in numbers:
-                return f"{where}: segment {number:08d} is missing"
             try:
                 data = self._load(number)
             except Damaged as damage:
