@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from udfstore.digest import BlobId
@@ -69,9 +69,14 @@ class BlobFile:
 
 
 class Files:
-    """The blob files of one store."""
+    """The blob files of one store.
+
+    `in_doubt` is told when a folder's sync failed for no reason that passes: what is durable in it is then not known,
+    and asking again would not tell.
+    """
 
     def __init__(self, layout: Layout) -> None:
+        self.in_doubt: Callable[[str], None] = lambda _: None
         self._layout = layout
         self._guard = threading.Lock()
         self._locks: dict[BlobId, tuple[threading.Lock, int]] = {}
@@ -110,7 +115,7 @@ class Files:
                 held = id in self._locks
             if held:
                 with osfs.telling(f"syncing the folder of blob {id.short}"):
-                    osfs.fsync_folder(self._layout.blob(id).parent)
+                    self._sync_folder(self._layout.blob(id).parent)
                 return self.size(id)
         return size
 
@@ -154,7 +159,7 @@ class Files:
             osfs.link(staged, path)
         osfs.unlink(staged)
         try:
-            osfs.fsync_folder(path.parent)
+            self._sync_folder(path.parent)
         except OSError:
             osfs.unlink(path)
             raise
@@ -163,8 +168,8 @@ class Files:
         """Take the name from a file that does not deserve it, and keep the file."""
         path = self._layout.blob(id)
         osfs.rename(path, self._layout.quarantined(id, os.urandom(4)))
-        osfs.fsync_folder(self._layout.quarantine)
-        osfs.fsync_folder(path.parent)
+        self._sync_folder(self._layout.quarantine)
+        self._sync_folder(path.parent)
 
     def to_trash(self, id: BlobId) -> None:
         """Take a condemned blob's file out of `blobs/`, durably. No error when it is not there."""
@@ -173,20 +178,28 @@ class Files:
             osfs.rename(path, self._layout.trashed(id))
         except FileNotFoundError:
             return
-        osfs.fsync_folder(self._layout.trash)
-        osfs.fsync_folder(path.parent)
+        self._sync_folder(self._layout.trash)
+        self._sync_folder(path.parent)
 
     def from_trash(self, id: BlobId) -> None:
         """Bring a file back that is wanted again."""
         path = self._layout.blob(id)
         osfs.rename(self._layout.trashed(id), path)
-        osfs.fsync_folder(path.parent)
-        osfs.fsync_folder(self._layout.trash)
+        self._sync_folder(path.parent)
+        self._sync_folder(self._layout.trash)
 
     def erase(self, id: BlobId) -> None:
         """Unlink a file in the trash, durably."""
         osfs.unlink(self._layout.trashed(id))
-        osfs.fsync_folder(self._layout.trash)
+        self._sync_folder(self._layout.trash)
+
+    def _sync_folder(self, path: Path) -> None:
+        try:
+            osfs.fsync_folder(path)
+        except OSError as error:
+            if not osfs.refused(error):
+                self.in_doubt(f"syncing {path} failed: {error.strerror or error}")
+            raise
 
 
 def hash_file(file: BlobFile) -> BlobId:

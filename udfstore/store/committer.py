@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from udfstore.errors import Busy, Closing, InternalError, NoSpace, ReadOnly, TooLarge, UdfstoreError
+from udfstore.errors import Busy, Closing, InternalError, ReadOnly, TooLarge, UdfstoreError
 from udfstore.model import Author, Kind
 from udfstore.store.blobs import Files
 from udfstore.store.catalog import Catalog
@@ -184,11 +184,11 @@ class Committer:
                 _answer(job.future, outcome)
 
     def _judge_and_append(self, jobs: deque[Job]) -> _Round:
-        full = False
+        refusal: UdfstoreError | None = None
         reserve_left = True
         while True:
             try:
-                round = self._judge(jobs, full)
+                round = self._judge(jobs, refusal)
                 if round.written:
                     self._catalog.set_head(self._log.append(round.written, after=round.first - 1))
                 self._catalog.commit()
@@ -196,9 +196,11 @@ class Committer:
             except HeadMoved:
                 self._catalog.rollback()
                 self._catch_up()
-            except NoSpace:
+            except UdfstoreError as error:
                 self._catalog.rollback()
-                full = True
+                if refusal is not None:
+                    raise
+                refusal = error  # nothing was written; changes that need no record still go through
             except LogFailed:
                 self._catalog.rollback()
                 raise
@@ -211,7 +213,7 @@ class Committer:
                 reserve_left = False
                 self._catch_up()
 
-    def _judge(self, jobs: deque[Job], full: bool) -> _Round:
+    def _judge(self, jobs: deque[Job], refusal: UdfstoreError | None) -> _Round:
         self._catalog.begin()
         round = _Round(self._catalog.view.head().revision + 1, [], [])
         desk = Desk(self._catalog, self._files, self._clock())
@@ -224,8 +226,8 @@ class Committer:
                         raise TooLarge(
                             "one change holds too much", expected=self._limits.record_bytes, got=len(payload)
                         )
-                if records and full:
-                    raise NoSpace("the disk has no room for the log to grow; reads and removals go on")
+                if records and refusal is not None:
+                    raise type(refusal)(refusal.message)
             except sqlite3.Error:
                 raise
             except Exception as error:  # noqa: BLE001 - a bug in one judgement must not stop all the others

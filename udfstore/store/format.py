@@ -33,7 +33,7 @@ def render(format: Format) -> str:
     """The text of a FORMAT file."""
     body = (
         f"{TITLE}\nversion: {VERSION}\nhash: {HASH}\nstore: {format.id.hex()}\nepoch: {format.epoch}\n"
-        f"features: {' '.join(format.features)}\n"
+        f"{' '.join(('features:', *format.features))}\n"
     )
     return f"{body}check: {_check(body)}\n"
 

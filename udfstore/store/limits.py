@@ -31,7 +31,7 @@ class StoreLimits:
     record; it bounds what one torn write can cover, and two always fit a segment."""
 
     record_bytes: int = 48 * KIB
-    """Largest payload of a record. In the wire's encoding it is no longer than here, so one always fits a page there."""
+    """Largest payload of a record: the encoding of the wire is never longer, so one always fits a page there."""
 
     queue: int = 4096
     """Changes that may wait for the committer; the next is told `busy`. At 15,000 a second that is 0.3 s."""

@@ -6,6 +6,7 @@ only after it said "" may anything be appended.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Log(Protocol):
     def append(self, records: Sequence[tuple[Kind, bytes]], *, after: int) -> Head:
         """Make records durable as one group behind revision `after`, all or none, and give the new head.
 
-        Raises `HeadMoved`; `NoSpace` when nothing was written because there is no room; `LogFailed`.
+        Raises `HeadMoved`; an `UdfstoreError` when nothing was written, `NoSpace` above all; `LogFailed`.
         """
 
     def groups(self, after: Head) -> Iterator[tuple[Group, Head]]:
@@ -247,7 +248,7 @@ class FileLog:
         if offset + length > self._size:
             number, offset = number + 1, SEGMENT_HEAD_BYTES
             if not self._layout.segment(number).exists():
-                raise NoSpace("the log's segment is full and the disk has no room for the next one")
+                raise NoSpace("the log is full and the disk has no room for its next segment; reads and removals go on")
             self._use(number)
         return number, offset
 
@@ -268,7 +269,10 @@ class FileLog:
         try:
             self._make_segment(self.head.segment + 1)
         except OSError as error:
-            self._say(f"no room for the next segment of the log yet: {error.strerror or error}")
+            told = f"the next segment of the log cannot be made: {error.strerror or error}"
+            if not osfs.refused(error):
+                self._failed = told
+            self._say(told)
 
     def _make_segment(self, number: int) -> None:
         path = self._layout.segment(number)
@@ -279,14 +283,17 @@ class FileLog:
         try:
             # Written zeros, not only allocated blocks: the sync of an append then has no block map to update.
             osfs.write_file(fresh, head.ljust(size, b"\0"))
+            osfs.rename(fresh, path)
+            osfs.fsync_folder(self._layout.log)
         except OSError:
+            # Nor may the name stay: nothing may be appended to a segment that a power cut could take away.
             osfs.unlink(fresh)
+            osfs.unlink(path)
             raise
-        osfs.rename(fresh, path)
-        osfs.fsync_folder(self._layout.log)
 
     def close(self) -> None:
         """Release the descriptor."""
         if self._fd >= 0:
             fd, self._fd, self._open_number = self._fd, -1, 0
-            osfs.close(fd)
+            with contextlib.suppress(OSError):  # every append was synced before: nothing is left to be lost
+                osfs.close(fd)

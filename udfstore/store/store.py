@@ -74,7 +74,6 @@ class Store:
             clock=parts.clock,
             known_saved_ns=self._known_saved_ns,
             index=self._index,
-            sync_failed=parts.committer.fail,
         )
 
     @property
@@ -265,7 +264,7 @@ class Store:
         with self._reads() as view:
             return view.totals()
 
-    # --- helpers ---------------------------------------------------------------------------------------------------
+    # --- inside ----------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _reads(self) -> Iterator[View]:
@@ -346,7 +345,9 @@ class _Parts:
                 release_reserve=self.reserve.release,
                 problem=problem,
             )
+            self.files.in_doubt = self.committer.fail
             self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s)
+            self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()
 
@@ -376,7 +377,7 @@ class _Parts:
                 with contextlib.suppress(ReadOnly):
                     self.committer.call(lambda _: upkeep.nothing)
             self.remover.close()
-            if not self.committer.problem:
+            if not self.committer.problem and self.committer.revision != self._opened_at:
                 with contextlib.suppress(ReadOnly):
                     self.committer.call(upkeep.closed)
             self.committer.stop()

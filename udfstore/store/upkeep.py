@@ -20,7 +20,8 @@ def index(id: BlobId, size: int, saved_ns: int) -> Judge:
         if row is None:
             desk.catalog.add_blob(id, size, saved_ns, saved_ns)
             return nothing
-        desk.catalog.set_saved(id, saved_ns)
+        if row.saved_ns != saved_ns:
+            desk.catalog.set_saved(id, saved_ns)
         return _rescue(desk, id, size) if row.state is not State.KEPT else nothing
 
     return decide

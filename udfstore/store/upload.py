@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -30,8 +31,6 @@ class Yard:
     """When the index says a blob was saved; None: it is not indexed."""
     index: Callable[[BlobId, int, int], None]
     """Index (ID, size, saved_ns) durable content; returns when that is done."""
-    sync_failed: Callable[[str], None]
-    """Told when a folder's sync failed: what is durable in it is no longer known."""
 
 
 class Upload:
@@ -103,9 +102,9 @@ class Upload:
         """Forget the content. May be called again, and after `commit`."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            try:
+            with contextlib.suppress(OSError):  # nobody relies on these bytes
                 osfs.close(fd)
-            finally:
+            with osfs.telling("removing the file of a save"):
                 osfs.unlink(self._path)
 
     def _settle(self, own: BlobId) -> bool:
@@ -127,10 +126,8 @@ class Upload:
         try:
             osfs.close(fd)
             self._yard.files.publish(self._path, own)
-        except OSError as error:
+        except OSError:
             osfs.unlink(self._path)
-            if not osfs.refused(error):
-                self._yard.sync_failed(f"publishing a blob failed: {error.strerror or error}")
             raise
 
     def _check_open(self) -> None:

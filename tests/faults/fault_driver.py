@@ -1,0 +1,85 @@
+"""The process that is killed: forks a child for each line on stdin, which works on a store and tells what was done.
+
+A line is `SCENARIO ROOT NUMBER`. The child answers `ready MAIN COMMITTER` (thread IDs; 0 before the store is open),
+waits for `go`, then writes a line for each acknowledgement at once, so that it lies in a pipe outside when the kill
+comes. This process then says `ended STATUS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from udfstore.calls import Move, Step
+from udfstore.model import Author
+from udfstore.refs import Ref, Tag
+from udfstore.store import Store, StoreLimits
+
+LIMITS = StoreLimits(
+    floor_bytes=0, reserve_bytes=4096, segment_bytes=1 << 16, group_bytes=1 << 14, record_bytes=1 << 13
+)
+
+
+def say(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def wait_for_go(committer: int) -> None:
+    say(f"ready {threading.get_native_id()} {committer}")
+    while os.read(0, 1) != b"\n":
+        pass
+
+
+def change(root: Path, number: int) -> None:
+    """Save a blob, then move a tag to it."""
+    store = Store(root, limits=LIMITS)
+    committer = next(thread for thread in threading.enumerate() if thread.name == "committer")
+    wait_for_go(committer.native_id or 0)
+    upload = store.upload()
+    upload.write(content(number))
+    id, _ = upload.commit()
+    say(f"saved {id.hex}")
+    step = Step(Tag.parse("t"), Ref.of(id))
+    moved = store.submit(Move((step,), "", number.to_bytes(16, "big")), Author("local")).result()
+    say(f"moved {moved.entries[0].version} {id.hex}")
+
+
+def start(root: Path, number: int) -> None:
+    """Open the store that a kill left."""
+    wait_for_go(0)
+    Store(root, limits=LIMITS)
+    say("opened")
+
+
+def content(number: int) -> bytes:
+    return f"content {number} ".encode() * 500
+
+
+def main() -> None:
+    while line := read_line():
+        if line.strip() in ("go", "o", ""):
+            continue  # meant for a child that was killed before it read it
+        scenario, root, number = line.split()
+        child = os.fork()
+        if child == 0:
+            {"change": change, "start": start}[scenario](Path(root), int(number))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        say(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+def read_line() -> str:
+    """A line from stdin, byte by byte: what follows it is the child's."""
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            return ""
+        line += byte
+    return line.decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""What the tests of the store share: a small store, short forms of its calls, and faults at the seam to the disk."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from udfstore.calls import Delete, Deleted, Move, Moved, Rollback, Step, Untag
+from udfstore.digest import BlobId
+from udfstore.model import Author, Entry
+from udfstore.refs import Ref, Tag
+from udfstore.store import Store, StoreLimits, osfs
+
+AUTHOR = Author(front="local", uid=1000, gids=(1000,), pid=7, program="pytest")
+
+SMALL = StoreLimits(
+    floor_bytes=0,
+    reserve_bytes=4096,
+    segment_bytes=64 << 10,
+    group_bytes=16 << 10,
+    record_bytes=8 << 10,
+    preallocate_from=1 << 20,
+)
+"""A store that is made in milliseconds and whose log fills a segment soon."""
+
+START_NS = 1_700_000_000 * 10**9
+_numbers = itertools.count(1)
+
+
+class Clock:
+    """A clock that stands still until told."""
+
+    def __init__(self) -> None:
+        self.ns = START_NS
+
+    def __call__(self) -> int:
+        return self.ns
+
+    def advance(self, seconds: float) -> None:
+        self.ns += int(seconds * 10**9)
+
+
+def request() -> bytes:
+    """A request number that no other test uses."""
+    return next(_numbers).to_bytes(16, "big")
+
+
+def open_store(root: Path, **options: Any) -> Store:
+    return Store(root, **({"limits": SMALL} | options))
+
+
+def save(store: Store, content: bytes) -> BlobId:
+    """Save content; the store must give it its ID."""
+    upload = store.upload()
+    upload.write(content)
+    id, _ = upload.commit()
+    assert id == BlobId.of(content)
+    return id
+
+
+def read(store: Store, ref: str | BlobId) -> bytes:
+    with store.open(store.resolve(Ref.of(ref)).id) as file:
+        return file.pread(0, file.size)
+
+
+def move(
+    store: Store,
+    tag: str,
+    ref: str | BlobId,
+    *,
+    expected: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    links: tuple[BlobId, ...] = (),
+    note: str = "",
+    number: bytes | None = None,
+) -> Moved:
+    step = Step(Tag.parse(tag), Ref.of(ref), expected, labels, links)
+    return store.submit(Move((step,), note, number or request()), AUTHOR).result()
+
+
+def rollback(store: Store, tag: str, to: int | None = None, expected: int | None = None) -> Entry:
+    (entry,) = store.submit(Rollback(Tag.parse(tag), to, expected, request=request()), AUTHOR).result().entries
+    return entry
+
+
+def untag(store: Store, *tags: str) -> Moved:
+    return store.submit(Untag(tuple(map(Tag.parse, tags)), request=request()), AUTHOR).result()
+
+
+def delete(store: Store, ref: str | BlobId, *, force: bool = False, now: bool = False) -> Deleted:
+    return store.submit(Delete(Ref.of(ref), force, now, request()), AUTHOR).result()
+
+
+def blob_path(store: Store, id: BlobId) -> Path:
+    return store.root / "blobs" / id.hex[:2] / id.hex
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Do to a read-only file what a careless person would."""
+    path.chmod(0o600)
+    path.write_bytes(content)
+    path.chmod(0o444)
+
+
+def abandon(store: Store) -> None:
+    """End a store as a kill would: nothing more is written, not even that it ended."""
+    store._closed = True
+    store._parts.committer.stop()
+    store._parts.remover.close()
+    store._parts._release.close()
+
+
+CHANGING = ("create", "write", "pwrite", "allocate", "stamp", "fdatasync", "close", "fsync_folder", "link", "rename")
+"""The calls of the seam that change files; `unlink` is left out where the sweep needs it to clean up."""
+
+
+@contextmanager
+def failing(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], error: int, when: int = 1, once: bool = False
+) -> Iterator[Callable[[], int]]:
+    """Let calls of the seam fail with an errno from the `when`th on (`once`: only that one); gives how many came."""
+    count = 0
+
+    def wrap(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == when or (count > when and not once):
+                if real.__name__ == "close":
+                    real(*arguments)  # Linux lets go of the descriptor even when close fails
+                raise OSError(error, os.strerror(error))
+            return real(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(osfs, name, wrap(getattr(osfs, name)))
+        yield lambda: count

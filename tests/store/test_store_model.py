@@ -1,0 +1,164 @@
+"""A store and a dict side by side, over any order of calls, restarts and kills."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from store_kit import Clock, abandon, delete, move, open_store, read, rollback, save, untag
+
+from udfstore.digest import BlobId
+from udfstore.errors import Conflict, Gone, NotFound
+from udfstore.refs import Prefix, Ref, Tag
+
+TAGS = ("a", "m/a", "m/b")
+CONTENTS = tuple(bytes([n]) * (n * 700 + 1) for n in range(4))
+MEMORY = Path("/dev/shm")
+
+tags = st.sampled_from(TAGS)
+contents = st.sampled_from(CONTENTS)
+
+
+class StoreAgainstModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="udfstore-", dir=MEMORY if MEMORY.is_dir() else None))
+        self.clock = Clock()
+        self.store = open_store(self.folder / "root", clock=self.clock)
+        self.here: set[bytes] = set()
+        self.known: set[bytes] = set()
+        self.entries: dict[str, list[bytes | None]] = {}
+        self.origins: dict[str, list[int]] = {}
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+    def add(self, tag: str, content: bytes | None, origin: int = 0) -> None:
+        self.entries.setdefault(tag, []).append(content)
+        self.origins.setdefault(tag, []).append(origin)
+
+    @rule(content=contents)
+    def save(self, content: bytes) -> None:
+        save(self.store, content)
+        self.here.add(content)
+        self.known.add(content)
+
+    @rule(tag=tags, content=contents, expected=st.none() | st.integers(0, 3))
+    def move(self, tag: str, content: bytes, expected: int | None) -> None:
+        history = self.entries.get(tag, [])
+        live = bool(history) and history[-1] is not None
+        error: Any = None
+        if expected is not None and (live if expected == 0 else len(history) != expected):
+            error = Conflict
+        elif content not in self.here:
+            error = Gone if content in self.known else NotFound
+        if error:
+            with pytest.raises(error):
+                move(self.store, tag, BlobId.of(content), expected=expected)
+            return
+        entry = move(self.store, tag, BlobId.of(content), expected=expected).entries[0]
+        self.add(tag, content)
+        assert entry.version == len(self.entries[tag])
+
+    @rule(tag=tags)
+    def rollback(self, tag: str) -> None:
+        history = self.entries.get(tag, [])
+        if not history:
+            with pytest.raises(NotFound):
+                rollback(self.store, tag)
+            return
+        base = len(history) if history[-1] is None else self.origins[tag][-1] or len(history)
+        fitting = [version for version in range(1, base) if history[version - 1] in self.here]
+        if not fitting:
+            with pytest.raises(Conflict):
+                rollback(self.store, tag)
+            return
+        origin = self.origins[tag][fitting[-1] - 1] or fitting[-1]
+        assert rollback(self.store, tag).origin == origin
+        self.add(tag, history[fitting[-1] - 1], origin)
+
+    @rule(tag=tags)
+    def untag(self, tag: str) -> None:
+        history = self.entries.get(tag, [])
+        if not history or history[-1] is None:
+            with pytest.raises(Gone if history else NotFound):
+                untag(self.store, tag)
+            return
+        untag(self.store, tag)
+        self.add(tag, None)
+
+    @rule(content=contents, force=st.booleans(), now=st.booleans())
+    def delete(self, content: bytes, force: bool, now: bool) -> None:
+        id = BlobId.of(content)
+        named = any(history[-1] == content for history in self.entries.values())
+        error: Any = None
+        if content not in self.here:
+            error = Gone if content in self.known else NotFound
+        elif named and not force:
+            error = Conflict
+        if error:
+            with pytest.raises(error):
+                delete(self.store, id, force=force, now=now)
+            return
+        deleted = delete(self.store, id, force=force, now=now)
+        assert len(deleted.versions) == sum(history.count(content) for history in self.entries.values())
+        self.here.discard(content)
+
+    @rule(seconds=st.integers(1, 4000))
+    def sweep(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+        self.store.sweep()
+
+    @rule(killed=st.booleans(), catalog_lost=st.booleans())
+    def restart(self, killed: bool, catalog_lost: bool) -> None:
+        abandon(self.store) if killed else self.store.close()
+        if catalog_lost:
+            for path in self.store.root.glob("catalog.db*"):
+                path.unlink()
+        self.store = open_store(self.folder / "root", clock=self.clock)
+
+    @precondition(lambda self: self.here)
+    @rule(data=st.data())
+    def lose_a_file(self, data: st.DataObject) -> None:
+        content = data.draw(st.sampled_from(sorted(self.here)))
+        id = BlobId.of(content)
+        (self.store.root / "blobs" / id.hex[:2] / id.hex).unlink()
+        save(self.store, content)
+
+    @invariant()
+    def tells_the_same(self) -> None:
+        assert self.store.problem == ""
+        for content in CONTENTS:
+            id = BlobId.of(content)
+            if content in self.here:
+                assert read(self.store, id) == content
+            else:
+                with pytest.raises(Gone if content in self.known else NotFound):
+                    self.store.open(id)
+        live = {tag: history for tag, history in self.entries.items() if history[-1] is not None}
+        assert [entry.tag for entry in self.store.tags(Prefix.parse(""))] == sorted(live)
+        size = sum(map(len, self.here))
+        assert self.store.totals() == (len(self.here), size, len(live))
+        for tag, history in self.entries.items():
+            told = self.store.history(Tag.parse(tag))
+            ids = [content and BlobId.of(content) for content in history]
+            assert [(entry.version, entry.id) for entry in reversed(told)] == list(enumerate(ids, 1))
+            if history[-1] in self.here:
+                assert self.store.info(Ref.parse(tag)).entry == told[0]
+
+
+StoreAgainstModel.TestCase.settings = settings(
+    derandomize=True,
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestStoreAgainstModel = StoreAgainstModel.TestCase
