@@ -9,6 +9,7 @@ Calls of many tasks share one connection. A cancelled call is taken back, and th
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -16,8 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import anyio
-import anyio.to_thread
+try:
+    import anyio
+    import anyio.to_thread
+except ImportError as error:
+    raise ImportError("the asynchronous client needs anyio: pip install 'udfstore[aio]'") from error
 
 from udfstore import calls
 from udfstore.client import arguments, operations, where
@@ -28,11 +32,11 @@ from udfstore.client.follow import Loader, Swap
 from udfstore.client.following import AsyncFollower
 from udfstore.client.link import connect as connect_socket
 from udfstore.client.operations import Operation, Take
-from udfstore.client.retry import PATIENCE_SECONDS, Retry
+from udfstore.client.retry import Retry, usual
 from udfstore.client.sources import Content, Source
 from udfstore.client.watching import Watching
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, Conflict, Gone, Mismatch, NoServer, UsageError
+from udfstore.errors import Closing, Conflict, Gone, Mismatch, NoServer, UdfstoreError, UsageError
 from udfstore.model import BlobInfo, Claim, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 
@@ -123,14 +127,15 @@ class AsyncStore:
 
     async def load(self, ref: AnyRef) -> bytes:
         """The content of a blob, checked against its ID."""
-        parts: list[memoryview] = []
+        content = io.BytesIO()
 
         def begin(head: calls.Loading) -> Take:
-            parts.clear()
-            return parts.append
+            content.seek(0)
+            content.truncate()
+            return content.write
 
         await self.load_into(ref, begin)
-        return b"".join(parts)
+        return content.getvalue()  # the buffer itself, not a copy of it
 
     async def load_into(self, ref: AnyRef, begin: Callable[[calls.Loading], Take]) -> calls.Loading:
         """Load a blob piece by piece; `begin` and what it returns run in worker threads."""
@@ -154,7 +159,7 @@ class AsyncStore:
 
         try:
             await self.load_into(ref, begin)
-            await anyio.to_thread.run_sync(spool.flush)
+            await anyio.to_thread.run_sync(spool.seek, 0)
         except BaseException:
             spool.close()
             raise
@@ -237,13 +242,26 @@ class AsyncStore:
         expected_version: int | None = None,
     ) -> Entry:
         """Move a tag back: to version `to`, or to the one before the version whose content it has now."""
+        moved = await self.rolled_back(name, to=to, note=note, labels=labels, expected_version=expected_version)
+        return moved.entries[0]
+
+    async def rolled_back(
+        self,
+        name: Tag | str,
+        *,
+        to: int | None = None,
+        note: str = "",
+        labels: Mapping[str, str] | None = None,
+        expected_version: int | None = None,
+    ) -> calls.Moved:
+        """As `rollback`, with what was before and the versions that were passed over."""
         if expected_version is None:
             try:
                 expected_version = (await self.get_tag(arguments.tag(name))).version
             except Gone:
                 expected_version = 0
         call = calls.Rollback(arguments.tag(name), to, expected_version, note, labels, arguments.request())
-        return (await self._change(call)).entries[0]
+        return await self._change(call)
 
     async def untag(self, name: Tag | str, *, note: str = "", expected_version: int | None = None) -> Entry:
         """Delete a tag. Its history stays, and `rollback` brings it back."""
@@ -254,19 +272,21 @@ class AsyncStore:
         """Events of all tags below a prefix, or of one tag, for ever; with no gap and no repeat over reconnects."""
         return self._watch(calls.Watch(Prefix.parse(prefix), since, epoch))
 
-    async def _watch(self, call: calls.Watch, patience: float = PATIENCE_SECONDS) -> AsyncGenerator[Event]:
+    async def _watch(self, call: calls.Watch, patience: Callable[[], float] = usual) -> AsyncGenerator[Event]:
         watching = Watching(call)
         while True:
-            retry = Retry(anyio.current_time, patience)
+            retry = Retry(anyio.current_time, patience())
             try:
                 link = await self._linked(retry)
                 async with aclosing(link.iterate(operations.pages(link.talk, watching.call(self.epoch)))) as pages:
                     async for items in pages:
                         for event in watching.new(items):
                             yield event
-            except (ConnectionLost, Closing) as error:
+            except UdfstoreError as error:
                 if self._closed:
                     return
+                if not isinstance(error, NoServer | Closing):
+                    raise
                 await anyio.sleep(retry.delay(error))
 
     @asynccontextmanager
@@ -275,7 +295,7 @@ class AsyncStore:
     ) -> AsyncIterator[AsyncFollower[Model]]:
         """Keep `loader(open_blob)` of a tag's newest blob at hand while this is open; the loader runs in a thread."""
         follower = AsyncFollower(self, arguments.tag(name), loader, fallback, swap)
-        failure: Exception | None = None
+        failure: BaseException | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follower.run)
             await follower.first()
@@ -283,7 +303,9 @@ class AsyncStore:
                 if follower.error is not None and fallback is None:
                     raise follower.error
                 yield follower
-            except Exception as error:  # noqa: BLE001 - raised below, outside of the group that would wrap it
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised below, outside of the group that would wrap it
                 failure = error
             tasks.cancel_scope.cancel()
         if failure is not None:
@@ -324,29 +346,32 @@ class AsyncStore:
         """The connection, made anew if it was lost. Waits, outside of the lock, as long as `retry` allows."""
         while True:
             async with self._connecting:
-                if self._closed:
-                    raise UsageError("this store was closed")
-                if self._link is not None and not self._link.lost:
+                if self._link is not None and not (self._link.lost or self._closed):
                     return self._link
                 if self._link is not None:
                     self._link.close()
+                if self._closed:
+                    raise UsageError("this store was closed")
                 try:
                     self._link = await self._connect()
-                except (NoServer, ConnectionLost) as error:
+                except NoServer as error:
                     failure = error
                 else:
-                    return self._link
+                    continue  # and look whether it was closed meanwhile
             await anyio.sleep(retry.delay(failure))
 
-    async def _run(self, start: Callable[[Conversation], Operation], repeat: Callable[[], bool] = lambda: True) -> Any:
+    async def _run(
+        self, start: Callable[[Conversation], Operation], repeat: Callable[[], object] = lambda: None
+    ) -> Any:
         retry = Retry(anyio.current_time)
         while True:
             link = await self._linked(retry)
             try:
                 return await link.run(start(link.talk))
             except (ConnectionLost, Closing) as error:
-                if self._closed or not repeat():
+                if self._closed:
                     raise
+                repeat()
                 await anyio.sleep(retry.delay(error))
 
     async def _ask(self, call: calls.PlainCall) -> calls.Result:

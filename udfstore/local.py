@@ -14,12 +14,12 @@ from udfstore import calls
 from udfstore.client.base import BaseStore
 from udfstore.client.files import OpenBlob, RawBlob
 from udfstore.client.operations import Take
-from udfstore.client.retry import PATIENCE_SECONDS
+from udfstore.client.retry import never, usual
 from udfstore.client.sources import Source
 from udfstore.client.where import claim as claim_of_environment
 from udfstore.client.where import default_root
 from udfstore.digest import BlobId
-from udfstore.errors import Mismatch, UsageError
+from udfstore.errors import Mismatch, UdfstoreError, UsageError
 from udfstore.model import Author, BlobInfo, Caller, Claim, Event
 from udfstore.refs import Ref, Tag
 from udfstore.service import Register, Service
@@ -74,7 +74,7 @@ class LocalStore(BaseStore):
         """The newest revision."""
         return self._store.revision
 
-    def open(self, ref: Ref | BlobId | Tag | str) -> OpenBlob:
+    def _open(self, ref: Ref | BlobId | Tag | str, called_off: Callable[[], bool] = never) -> OpenBlob:
         head, file = self._ours.open(self._caller, calls.Load(Ref.of(ref)))
         return OpenBlob(_LocalBlob(self, head.info, file))
 
@@ -97,7 +97,7 @@ class LocalStore(BaseStore):
         with self._commits:
             self._commits.notify_all()
 
-    def _ask(self, call: calls.PlainCall) -> calls.Result:
+    def _ask(self, call: calls.PlainCall, called_off: Callable[[], bool] = never) -> calls.Result:
         service, kind = self._ours, type(call)
         if kind in service.change:
             future: Future[Any] = service.change[kind](self._caller, call)
@@ -134,19 +134,26 @@ class LocalStore(BaseStore):
             yield from batch
 
     def _watch(
-        self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
+        self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
     ) -> Iterator[Event]:
+        def over() -> bool:
+            return self._closed or called_off()
+
         cursor, present = self._ours.begin_watch(self._caller, call)
-        for batch in present:
-            yield from batch
-        while True:
-            with self._commits:
-                while self._store.revision <= cursor:
-                    if self._closed or (stopped is not None and stopped()):
-                        return
-                    self._commits.wait()
-            events, cursor = self._ours.go_on_watching(call, cursor)
-            yield from events
+        try:
+            for batch in present:
+                yield from batch
+            while True:
+                with self._commits:
+                    while self._store.revision <= cursor and not over():
+                        self._commits.wait()
+                if over():
+                    return
+                events, cursor = self._ours.go_on_watching(call, cursor)
+                yield from events
+        except UdfstoreError:
+            if not over():
+                raise
 
 
 class _LocalBlob(RawBlob):
@@ -158,8 +165,7 @@ class _LocalBlob(RawBlob):
         self._file = file
 
     def fetch(self, offset: int, length: int, take: Callable[[memoryview], object]) -> None:
-        for start in range(offset, offset + length, PIECE_BYTES):
-            take(memoryview(self._file.pread(start, min(PIECE_BYTES, offset + length - start))))
+        _read(self._file, calls.Loading(self.info, offset, length), take)
 
     def verify(self) -> None:
         self._store.verify(self.info.id)

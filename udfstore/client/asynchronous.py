@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -108,9 +109,7 @@ class AsyncLink:
                 if self._link.sending:
                     await self._either(anyio.wait_readable, anyio.wait_writable)
                 else:
-                    await anyio.wait_readable(self._link.socket)
-        except (anyio.ClosedResourceError, OSError) as error:
-            self.talk.end(f"the connection was closed here: {type(error).__name__}")
+                    await self._until(anyio.wait_readable)
         finally:
             self._leader = None
             self._notify()
@@ -122,11 +121,15 @@ class AsyncLink:
         async with anyio.create_task_group() as tasks:
 
             async def first(wait: Callable[[socket.socket], Awaitable[None]]) -> None:
-                await wait(self._link.socket)
+                await self._until(wait)
                 tasks.cancel_scope.cancel()
 
             for wait in waits:
                 tasks.start_soon(first, wait)
+
+    async def _until(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+        with suppress(anyio.ClosedResourceError, OSError):  # closed here meanwhile: the conversation says so
+            await wait(self._link.socket)
 
     def _notify(self) -> None:
         self._changed.set()

@@ -13,7 +13,7 @@ from udfstore.client import arguments
 from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Follower, Loader, Swap
 from udfstore.client.operations import Take
-from udfstore.client.retry import PATIENCE_SECONDS
+from udfstore.client.retry import never, usual
 from udfstore.client.sources import Content, Source
 from udfstore.digest import BlobId
 from udfstore.errors import Gone, Mismatch
@@ -37,7 +37,8 @@ class BaseStore(ABC):
         """Let go of everything. Followers of this store stop. May be called twice."""
 
     @abstractmethod
-    def _ask(self, call: calls.PlainCall) -> calls.Result: ...
+    def _ask(self, call: calls.PlainCall, called_off: Callable[[], bool] = never) -> calls.Result:
+        """Ask, and wait for the answer: until it is `called_off()` (`Cancelled`), as all that takes one."""
 
     @abstractmethod
     def _save(self, source: Source, call: calls.Save, commit: calls.Commit) -> calls.Saved: ...
@@ -46,21 +47,20 @@ class BaseStore(ABC):
     def _load(self, call: calls.Load, begin: Callable[[calls.Loading], Take]) -> calls.Loading: ...
 
     @abstractmethod
+    def _open(self, ref: Ref | BlobId | Tag | str, called_off: Callable[[], bool] = never) -> OpenBlob: ...
+
+    @abstractmethod
     def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]: ...
 
     @abstractmethod
     def _watch(
-        self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
+        self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
     ) -> Iterator[Event]:
-        """Events until `stopped()`. A server that is away is waited for with so many seconds of patience."""
+        """Events until `called_off()`. Each time the server is away it is waited for `patience()` seconds."""
 
     @abstractmethod
     def _wake(self) -> None:
-        """Have every watch look again whether it was stopped."""
-
-    @abstractmethod
-    def open(self, ref: Ref | BlobId | Tag | str) -> OpenBlob:
-        """Open a blob for reading: a seekable binary file with `id`, `size`, `tag`, `version`, `entry` and `path`."""
+        """Have whoever waits look again whether it was called off."""
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +119,10 @@ class BaseStore(ABC):
             found = self.stat(ref)
             self.verify(found.id)
             raise error
+
+    def open(self, ref: Ref | BlobId | Tag | str) -> OpenBlob:
+        """Open a blob for reading: a seekable binary file with `id`, `size`, `tag`, `version`, `entry` and `path`."""
+        return self._open(ref)
 
     def stat(self, ref: Ref | BlobId | Tag | str) -> BlobInfo:
         """What the store knows of a blob."""
@@ -259,8 +263,7 @@ class BaseStore(ABC):
 
     def used(self, name: Tag | str, version: int, id: BlobId | str, *, error: str = "") -> int:
         """Record that a version was taken into use, or why it could not be. Returns the record's revision."""
-        blob = id if isinstance(id, BlobId) else BlobId.parse(id)
-        call = calls.Used(arguments.tag(name), version, blob, error, arguments.request())
+        call = calls.Used(arguments.tag(name), version, arguments.blob_id(id), error, arguments.request())
         return arguments.answer(self._ask(call), calls.Noted).revision
 
     # --- the server ---

@@ -17,14 +17,12 @@ from udfstore import calls
 from udfstore.client.conversation import ConnectionLost
 from udfstore.client.link import Link
 from udfstore.client.operations import Give, Operation, Wait, Work
+from udfstore.client.retry import never
+from udfstore.errors import Cancelled
 from udfstore.model import Claim, Event
 
 WELCOME_SECONDS = 10.0
 """A server on this machine that has not said welcome by then is not one, or hangs."""
-
-
-class Stopped(Exception):
-    """The wait was called off from another thread."""
 
 
 class BlockingLink:
@@ -35,6 +33,8 @@ class BlockingLink:
         self.talk = self._link.talk
         self._state = threading.Condition()
         self._leading = False
+        self._polling = 0
+        """Threads that poll the socket: the last one out closes it."""
         self._wake_out, self._wake_in = os.pipe()
         os.set_blocking(self._wake_in, False)
         self._closed = False
@@ -49,10 +49,10 @@ class BlockingLink:
         """Whether the connection is over."""
         return self.talk.lost is not None
 
-    def run(self, start: Callable[[], Operation]) -> Any:
+    def run(self, start: Callable[[], Operation], called_off: Callable[[], bool] = never) -> Any:
         """Drive an operation to its result."""
         result: list[Any] = []
-        for _ in self.iterate(start, result):
+        for _ in self.iterate(start, result, called_off):
             raise AssertionError("an operation without items gave some")
         return result[0]
 
@@ -60,9 +60,12 @@ class BlockingLink:
         self,
         start: Callable[[], Operation],
         result: list[Any] | None = None,
-        stopped: Callable[[], bool] | None = None,
+        called_off: Callable[[], bool] = never,
     ) -> Iterator[tuple[calls.Item | Event, ...]]:
-        """Drive an operation and hand out what it gives; its result goes into `result`. `stopped` calls it off."""
+        """Drive an operation and hand out what it gives; its result goes into `result`.
+
+        Raises `Cancelled` once `called_off()`; `wake` has it looked at.
+        """
         with self._state:
             operation = start()
         value: Any = None
@@ -73,7 +76,7 @@ class BlockingLink:
                 value = None
                 match step:
                     case Wait():
-                        self._wait(step.ready, stopped=stopped)
+                        self._wait(step.ready, called_off)
                     case Work():
                         value = step.do()
                     case Give():
@@ -99,30 +102,33 @@ class BlockingLink:
     def close(self) -> None:
         """End the connection; whoever waits on it gets `ConnectionLost`."""
         with self._state:
-            if self._closed:
-                return
-            self._link.close()
-        self.wake()
-        with self._state:
-            while self._leading:
-                self._state.wait()
-            self._closed = True
+            if not self._closed:
+                self._closed = True
+                self._link.hang_up()
+                self._let_go()
+                self._state.notify_all()
+
+    def abandon(self) -> None:
+        """After a fork, in the child: close what it copied, without a word to the server. The parent has the rest."""
+        self._state = threading.Condition()
+        self._closed = True
+        self.talk.end("the connection belongs to the process that was forked")
+        self._polling = 0
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._polling:
+            self._link.socket.close()
             os.close(self._wake_out)
             os.close(self._wake_in)
 
-    def abandon(self) -> None:
-        """Close what a fork copied, without a word to the server: the connection is the parent's."""
-        self._link.socket.close()
-        os.close(self._wake_out)
-        os.close(self._wake_in)
-
     def _wait(
-        self, ready: Callable[[], bool], *, stopped: Callable[[], bool] | None = None, timeout: float | None = None
+        self, ready: Callable[[], bool], called_off: Callable[[], bool] = never, timeout: float | None = None
     ) -> None:
         while True:
             with self._state:
                 self._link.flush()
-                while not self._turn(ready, stopped):
+                while not self._turn(ready, called_off):
                     self._state.wait()
                 if ready():
                     self._state.notify_all()
@@ -130,28 +136,35 @@ class BlockingLink:
                 sending = self._link.sending
                 lead = not self._leading
                 self._leading = True
-            if not lead:  # somebody reads; what this thread wants to send waits for room
-                self._poll(select.POLLOUT, None)
-                continue
+                self._polling += 1
+            heard = True
             try:
-                heard = self._poll(select.POLLIN | (select.POLLOUT if sending else 0), timeout)
+                if lead:
+                    heard = self._poll(select.POLLIN | (select.POLLOUT if sending else 0), timeout)
+                else:  # somebody reads; what this thread wants to send waits for room
+                    self._poll(select.POLLOUT, None)
             finally:
                 with self._state:
-                    self._leading = False
+                    self._polling -= 1
+                    if lead:
+                        self._leading = False
+                        self._state.notify_all()
+                    if self._closed:
+                        self._let_go()
+            if lead:
+                with self._state:
+                    if not heard:
+                        self.talk.end(f"the server said nothing for {timeout:g} s")
+                    elif self.talk.lost is None:
+                        self._link.receive()
                     self._state.notify_all()
-            with self._state:
-                if not heard:
-                    self.talk.end(f"the server said nothing for {timeout:g} s")
-                elif self.talk.lost is None:
-                    self._link.receive()
-                self._state.notify_all()
 
-    def _turn(self, ready: Callable[[], bool], stopped: Callable[[], bool] | None) -> bool:
+    def _turn(self, ready: Callable[[], bool], called_off: Callable[[], bool]) -> bool:
         """Whether this thread has something to do: leave, lead, or send."""
         if ready():
             return True
-        if stopped is not None and stopped():
-            raise Stopped
+        if called_off():
+            raise Cancelled("the call was called off")
         if self.talk.lost is not None:
             raise ConnectionLost(self.talk.lost.message) from self.talk.lost
         return not self._leading or self._link.sending

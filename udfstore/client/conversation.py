@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from udfstore import calls
-from udfstore.errors import UdfstoreError
+from udfstore.errors import NoServer, UdfstoreError
 from udfstore.model import Claim
 from udfstore.session.events import Ending, UdfEvent, Welcome
 from udfstore.session.udf import UdfSession
 
 
-class ConnectionLost(UdfstoreError):
+class ConnectionLost(NoServer):
     """The connection ended while it was needed. What was asked may have been done; it can be asked again."""
 
 
@@ -27,6 +27,7 @@ class Conversation:
         self.lost: UdfstoreError | None = None
         """Why the conversation is over, once it is."""
         self._inboxes: dict[int, deque[UdfEvent]] = {}
+        self._watches: set[int] = set()
 
     @property
     def welcome(self) -> Welcome | None:
@@ -64,10 +65,19 @@ class Conversation:
         if self.lost is None:
             self.lost = error if isinstance(error, ConnectionLost) else _lost(error)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether to open a call now: the server takes so many at once, and those before will end, if not all watch."""
+        assert self.session.welcome is not None, "no operation runs before the welcome"
+        most = self.session.welcome.calls
+        return self.session.open_calls < most or len(self._watches) >= most
+
     def open(self, call: calls.Call) -> int:
         """Open a call with an inbox of its own."""
         number = self.session.open(call)
         self._inboxes[number] = deque()
+        if isinstance(call, calls.Watch):
+            self._watches.add(number)
         return number
 
     def has(self, number: int) -> bool:
@@ -81,6 +91,7 @@ class Conversation:
     def leave(self, number: int) -> None:
         """The call is of no more interest: taken back if it is still open."""
         del self._inboxes[number]
+        self._watches.discard(number)
         if self.lost is None:
             self.session.cancel(number)
 

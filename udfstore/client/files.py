@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from udfstore.digest import BlobId
-from udfstore.errors import Mismatch
+from udfstore.errors import Corrupt, Mismatch
 from udfstore.model import BlobInfo, Entry
 
 BUFFER_BYTES = 1024 * 1024
@@ -32,7 +32,10 @@ class RawBlob(io.RawIOBase, ABC):
 
     @abstractmethod
     def fetch(self, offset: int, length: int, take: Callable[[memoryview], object]) -> None:
-        """Give `take` the bytes from `offset` on, as they come; `length` stays within the blob."""
+        """Give `take` the bytes from `offset` on, as they come; `length` stays within the blob.
+
+        A whole blob is checked against its ID (`Mismatch`).
+        """
 
     @abstractmethod
     def verify(self) -> None:
@@ -71,16 +74,23 @@ class RawBlob(io.RawIOBase, ABC):
         return length
 
     def readall(self) -> bytes:
-        """The rest. From the beginning on that is the whole blob, and is checked (`Mismatch`)."""
-        parts: list[memoryview] = []
-        start = self._at
-        if start < self.info.size:
-            self.fetch(start, self.info.size - start, parts.append)
-        content = b"".join(parts)
-        if start == 0 and (got := BlobId.of(content)) != self.info.id:
-            raise Mismatch("the bytes that came are not those of the blob", expected=self.info.id, got=got)
-        self._at = self.info.size
-        return content
+        """The rest. From the beginning on that is the whole blob, and is checked (`Corrupt`, `Mismatch`)."""
+        content = io.BytesIO()
+        if self._at == 0:
+            self.fetch_whole(content.write)
+        elif self._at < self.info.size:
+            self.fetch(self._at, self.info.size - self._at, content.write)
+        self._at = max(self._at, self.info.size)
+        return content.getvalue()  # the buffer itself, not a copy of it
+
+    def fetch_whole(self, take: Callable[[memoryview], object]) -> None:
+        """Give `take` all bytes. Raises `Corrupt` where what is stored is damaged, `Mismatch` where only the way is."""
+        if self.info.size:
+            try:
+                self.fetch(0, self.info.size, take)
+            except Mismatch:
+                self.verify()
+                raise
 
 
 class OpenBlob(io.BufferedReader):
@@ -141,14 +151,15 @@ class SpooledBlob(RawBlob):
         self._spool = spool
 
     def fetch(self, offset: int, length: int, take: Callable[[memoryview], object]) -> None:
-        self._spool.seek(offset)
-        while length and (data := self._spool.read(min(length, BUFFER_BYTES))):
+        while length and (data := os.pread(self._spool.fileno(), min(length, BUFFER_BYTES), offset)):
             take(memoryview(data))
-            length -= len(data)
+            offset, length = offset + len(data), length - len(data)
 
     def verify(self) -> None:
-        self.seek(0)
-        self.readall()
+        digest = hashlib.sha256()
+        self.fetch(0, self.info.size, digest.update)
+        if (got := BlobId(digest.digest())) != self.info.id:
+            raise Corrupt("the temporary file of the blob was altered", expected=self.info.id, got=got)
 
     def local_path(self) -> Path:
         return Path(self._spool.name)
@@ -186,18 +197,11 @@ class LazilySpooled(RawBlob):
     def _spooled(self) -> Spool:
         if self._spool is None:
             spool = new_spool()
-            digest = hashlib.sha256()
-
-            def take(data: memoryview) -> None:
-                digest.update(data)
-                spool.write(data)
-
-            if self.info.size:
-                self.fetch(0, self.info.size, take)
-            if (got := BlobId(digest.digest())) != self.info.id:
+            try:
+                self.fetch_whole(spool.write)
+                spool.seek(0)  # writes what is buffered, and a descriptor is expected at the beginning
+            except BaseException:
                 spool.close()
-                raise Mismatch("the bytes that came are not those of the blob", expected=self.info.id, got=got)
-            spool.flush()
-            spool.seek(0)
+                raise
             self._spool = spool
         return self._spool

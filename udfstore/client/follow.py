@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, Literal, Protocol, TypeVar
 
-from udfstore.calls import Watch
+from udfstore.calls import Result, Used, Watch
+from udfstore.client import arguments
 from udfstore.client.files import OpenBlob
 from udfstore.digest import BlobId
-from udfstore.errors import NotFound, UdfstoreError
+from udfstore.errors import NoServer, NotFound, UdfstoreError
 from udfstore.model import Entry, Event
 from udfstore.refs import Prefix, Tag
 
@@ -23,13 +24,18 @@ Swap = Literal["beside", "replace"]
 class Followed(Protocol):
     """What a follower needs of its store."""
 
-    def open(self, ref: str, /) -> OpenBlob: ...
-    def used(self, name: str, version: int, id: BlobId, /, *, error: str = "") -> int: ...
-    def _watch(self, call: Watch, stopped: Callable[[], bool] | None, patience: float, /) -> Iterator[Event]: ...
+    def _ask(self, call: Used, called_off: Callable[[], bool], /) -> Result: ...
+    def _open(self, ref: str, called_off: Callable[[], bool], /) -> OpenBlob: ...
+    def _watch(
+        self, call: Watch, called_off: Callable[[], bool], patience: Callable[[], float], /
+    ) -> Iterator[Event]: ...
     def _wake(self) -> None: ...
 
 
 _log = logging.getLogger("udfstore")
+
+FIRST_SECONDS = 60.0
+"""A start waits so long for a server that is away, as it would for a model that takes its time."""
 
 
 class Following(Generic[Model]):
@@ -45,6 +51,7 @@ class Following(Generic[Model]):
         """Why the newest version could not be loaded; None while it is in use."""
         self._fallback = fallback
         self._swap = swap
+        self._begun = False
         self._current: tuple[Model | None, Entry | None] = (fallback, None)
 
     @property
@@ -85,7 +92,7 @@ class Following(Generic[Model]):
             self.put(value, entry)
             return True
         if self._swap == "replace":
-            self._current = (self._fallback, used)
+            self._current = (self._fallback, None)
         return False
 
     def put(self, value: Model | None, entry: Entry) -> None:
@@ -98,24 +105,29 @@ class Following(Generic[Model]):
         self.error = error
         _log.warning("%s could not be loaded, the version before stays in use: %r", entry.ref, error)
 
-    @property
-    def failure(self) -> str:
-        """The error as text for the record; empty if there is none."""
-        return "" if self.error is None else f"{type(self.error).__name__}: {self.error}"[:1000]
-
-    def used(self, entry: Entry) -> tuple[str, int, BlobId]:
-        """What the record of its use names."""
+    def report(self, entry: Entry) -> Used:
+        """The record of what became of an entry."""
         assert entry.id is not None
-        return entry.tag, entry.version, entry.id
+        failure = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"[:1000]
+        return Used(Tag(entry.tag), entry.version, entry.id, failure, arguments.request())
+
+    def patience(self) -> float:
+        """Seconds to wait for a server that is away: a start has a fallback or an end, afterwards there is a model."""
+        if self._begun:
+            return math.inf
+        return FIRST_SECONDS if self._fallback is None else 0.0
+
+    def goes_on(self, error: UdfstoreError) -> bool:
+        """The watch ended: whether to begin another, because there is a fallback to go on with."""
+        again = isinstance(error, NoServer) and not self._begun and self._fallback is not None
+        self.error = error
+        if not again:
+            _log.warning("following %s ended: %s", self.tag, error)
+        return again
 
     def unreported(self, entry: Entry, error: UdfstoreError) -> None:
         """The record of its use could not be made."""
         _log.warning("the use of %s could not be recorded: %s", entry.ref, error)
-
-    def ended(self, error: UdfstoreError) -> None:
-        """The watch is over for good."""
-        self.error = error
-        _log.warning("following %s ended: %s", self.tag, error)
 
 
 class Follower(Following[Model]):
@@ -151,29 +163,43 @@ class Follower(Following[Model]):
         self.close()
 
     def _follow(self) -> None:
-        try:
-            for event in self._store._watch(Watch(Prefix(self.tag)), lambda: self._stopped, math.inf):
-                for entry in event.entries:
-                    self._take(entry)
-                if event.present and not event.entries and not self._first.is_set():
-                    self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
-                    self._first.set()
-        except UdfstoreError as error:
-            self.ended(error)
-        finally:
-            self._first.set()
+        watch = Watch(Prefix(self.tag))
+        while True:
+            try:
+                for event in self._store._watch(watch, self._called_off, self.patience):
+                    for entry in event.entries:
+                        self._take(entry)
+                    if event.present and not event.entries and not self._begun:
+                        self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
+                        self._begin()
+                return
+            except UdfstoreError as error:
+                if not self.goes_on(error):
+                    return
+            finally:
+                self._begin()
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._first.set()
+
+    def _called_off(self) -> bool:
+        return self._stopped
 
     def _take(self, entry: Entry) -> None:
         if not self.begins(entry):
             return
         if not self.has(entry):
             try:
-                with self._store.open(entry.ref) as blob:
+                with self._store._open(entry.ref, self._called_off) as blob:
                     self.put(self._loader(blob), entry)
             except Exception as error:  # noqa: BLE001 - a loader is the user's code and may raise anything
+                if self._stopped:
+                    return
                 self.failed(entry, error)
-        self._first.set()
+        self._begin()
         try:
-            self._store.used(*self.used(entry), error=self.failure)
+            self._store._ask(self.report(entry), self._called_off)
         except UdfstoreError as error:
-            self.unreported(entry, error)
+            if not self._stopped:
+                self.unreported(entry, error)

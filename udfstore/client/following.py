@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
-from udfstore.calls import Watch
+from udfstore.calls import Result, Used, Watch
 from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Following, Loader, Model, Swap
-from udfstore.digest import BlobId
 from udfstore.errors import NotFound, UdfstoreError
 from udfstore.model import Entry, Event
 from udfstore.refs import Prefix, Tag
@@ -22,8 +21,8 @@ class Followed(Protocol):
     """What a follower needs of its store."""
 
     async def open(self, ref: str, /) -> OpenBlob: ...
-    async def used(self, name: str, version: int, id: BlobId, /, *, error: str = "") -> int: ...
-    def _watch(self, call: Watch, patience: float, /) -> AsyncGenerator[Event]: ...
+    async def _ask(self, call: Used, /) -> Result: ...
+    def _watch(self, call: Watch, patience: Callable[[], float], /) -> AsyncGenerator[Event]: ...
 
 
 class AsyncFollower(Following[Model]):
@@ -41,17 +40,26 @@ class AsyncFollower(Following[Model]):
 
     async def run(self) -> None:
         """Follow, until cancelled."""
-        try:
-            async for event in self._store._watch(Watch(Prefix(self.tag)), math.inf):
-                for entry in event.entries:
-                    await self._take(entry)
-                if event.present and not event.entries and not self._first.is_set():
-                    self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
-                    self._first.set()
-        except UdfstoreError as error:
-            self.ended(error)
-        finally:
-            self._first.set()
+        watch = Watch(Prefix(self.tag))
+        while True:
+            try:
+                async with aclosing(self._store._watch(watch, self.patience)) as events:
+                    async for event in events:
+                        for entry in event.entries:
+                            await self._take(entry)
+                        if event.present and not event.entries and not self._begun:
+                            self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
+                            self._begin()
+                return
+            except UdfstoreError as error:
+                if not self.goes_on(error):
+                    return
+            finally:
+                self._begin()
+
+    def _begin(self) -> None:
+        self._begun = True
+        self._first.set()
 
     async def _take(self, entry: Entry) -> None:
         if not self.begins(entry):
@@ -62,8 +70,8 @@ class AsyncFollower(Following[Model]):
                     self.put(await anyio.to_thread.run_sync(self._loader, blob), entry)
             except Exception as error:  # noqa: BLE001 - a loader is the user's code and may raise anything
                 self.failed(entry, error)
-        self._first.set()
+        self._begin()
         try:
-            await self._store.used(*self.used(entry), error=self.failure)
+            await self._store._ask(self.report(entry))
         except UdfstoreError as error:
             self.unreported(entry, error)

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from udfstore.client.conversation import Conversation
@@ -95,12 +96,18 @@ class Link:
         else:
             self.talk.end()
 
-    def close(self) -> None:
-        """Say goodbye if that is possible at once, and close."""
+    def hang_up(self) -> None:
+        """Say goodbye if that is possible at once, and end the connection: whoever waits for the socket wakes up."""
         if self.talk.lost is None and self.talk.welcome is not None:
             self.talk.session.goodbye()
             self.flush()
         self.talk.end("the connection was closed here")
+        with suppress(OSError):  # the server hung up before
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Hang up, and let go of the socket."""
+        self.hang_up()
         self.socket.close()
 
     def _lose_sending(self, error: OSError) -> None:

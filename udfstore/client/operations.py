@@ -11,7 +11,6 @@ The shell throws into it when the connection is lost; then, and when it is close
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from typing import Any
 
 from udfstore import calls
 from udfstore.client.conversation import Conversation
-from udfstore.digest import BlobId
+from udfstore.client.hashing import Check
 from udfstore.errors import InternalError, Mismatch
 from udfstore.model import Event
 from udfstore.refs import Ref
@@ -59,7 +58,7 @@ class Give:
 
 Step = Wait | Work | Give
 Operation = Generator[Step, Any, Any]
-Read = Callable[[int], bytes | memoryview]
+Read = Callable[[int], bytes | bytearray | memoryview]
 """Gives the next bytes of what is to be saved, at most so many, none at the end."""
 Take = Callable[[memoryview], object]
 """Takes the next bytes of what is loaded."""
@@ -74,6 +73,11 @@ def _opened(talk: Conversation, call: calls.Call) -> Iterator[int]:
         talk.leave(number)
 
 
+def _room(talk: Conversation) -> Operation:
+    while not talk.has_room:
+        yield Wait(lambda: talk.has_room)
+
+
 def _event(talk: Conversation, number: int) -> Operation:
     """The next event of a call; what the server says went wrong is raised."""
     if not talk.has(number):
@@ -86,6 +90,7 @@ def _event(talk: Conversation, number: int) -> Operation:
 
 def ask(talk: Conversation, call: calls.PlainCall) -> Operation:
     """One question, one answer."""
+    yield from _room(talk)
     with _opened(talk, call) as number:
         event = yield from _event(talk, number)
         if not isinstance(event, Answered):
@@ -95,6 +100,7 @@ def ask(talk: Conversation, call: calls.PlainCall) -> Operation:
 
 def save(talk: Conversation, call: calls.Save, read: Read, commit: calls.Commit) -> Operation:
     """Send content as `read` gives it, then `commit` with the size that it turned out to have."""
+    yield from _room(talk)
     with _opened(talk, call) as number:
         saved = yield from _send(talk, number, read)
         if saved is None:
@@ -138,37 +144,43 @@ def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], 
 
     Raises `Mismatch` when a whole blob's bytes are not those of its ID.
     """
+    yield from _room(talk)
     with _opened(talk, call) as number:
         talk.session.grant(number, WINDOW_BYTES)
         event = yield from _event(talk, number)
         if not isinstance(event, Found):
             raise InternalError("a load that begins with something else than its head", got=type(event).__name__)
         head = event.head
-        take = begin(head)
-        digest = hashlib.sha256() if head.length == head.info.size else None
+        take = yield Work(partial(begin, head))
+        check = Check(head.info.id, head.info.size) if head.length == head.info.size else None
         taken = ungranted = 0
-        while isinstance(event := (yield from _event(talk, number)), Content):
-            yield Work(partial(_take, event.data, digest, take))
-            taken += len(event.data)
-            ungranted += len(event.data)
-            if ungranted >= WINDOW_BYTES // 4:
-                talk.session.grant(number, ungranted)
-                ungranted = 0
-        if taken != head.length:
-            raise Mismatch("a load of another length than was announced", expected=head.length, got=taken)
-        if digest is not None and (got := BlobId(digest.digest())) != head.info.id:
-            raise Mismatch("the bytes that came are not those of the blob", expected=head.info.id, got=got)
+        try:
+            while isinstance(event := (yield from _event(talk, number)), Content):
+                yield Work(partial(_take, event.data, check, take))
+                taken += len(event.data)
+                ungranted += len(event.data)
+                if ungranted >= WINDOW_BYTES // 4:
+                    talk.session.grant(number, ungranted)
+                    ungranted = 0
+            if taken != head.length:
+                raise Mismatch("a load of another length than was announced", expected=head.length, got=taken)
+            if check is not None:
+                yield Work(check.end)
+        finally:
+            if check is not None:
+                check.close()
         return head
 
 
-def _take(data: memoryview, digest: Any, take: Take) -> None:
-    if digest is not None:
-        digest.update(data)
+def _take(data: memoryview, check: Check | None, take: Take) -> None:
+    if check is not None:
+        check.update(data)
     take(data)
 
 
 def pages(talk: Conversation, call: calls.StreamCall) -> Operation:
     """Give the items of a list or a watch, page by page."""
+    yield from _room(talk)
     with _opened(talk, call) as number:
         talk.session.grant(number, WINDOW_PAGES)
         while isinstance(event := (yield from _event(talk, number)), Paged):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,16 +14,16 @@ from typing import Any
 from udfstore import calls
 from udfstore.client import arguments, operations, where
 from udfstore.client.base import BaseStore
-from udfstore.client.blocking import BlockingLink, Stopped
+from udfstore.client.blocking import BlockingLink
 from udfstore.client.conversation import ConnectionLost, Conversation
 from udfstore.client.files import LazilySpooled, OpenBlob
 from udfstore.client.link import connect as connect_socket
 from udfstore.client.operations import Operation, Take
-from udfstore.client.retry import PATIENCE_SECONDS, Retry
+from udfstore.client.retry import Retry, never, usual
 from udfstore.client.sources import Source
 from udfstore.client.watching import Watching
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, Conflict, NoServer, UsageError
+from udfstore.errors import Closing, Conflict, NoServer, UdfstoreError, UsageError
 from udfstore.model import BlobInfo, Claim, Event
 from udfstore.refs import Ref, Tag
 
@@ -44,16 +45,24 @@ class Store(BaseStore):
     def __init__(self, paths: Iterable[Path], claim: Claim) -> None:
         self._paths = list(paths)
         self._claim = claim
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._pid = os.getpid()
+        self._closed = False
         self._store_id = b""
         self._link: BlockingLink | None = None
+        self._begin()
         self._link = self._connect()
+        _stores.add(self)
+
+    def _begin(self) -> None:
+        self._link = None
+        self._lock = threading.Lock()
+        """Held while the connection is made anew."""
+        self._idle = threading.Condition()
+        """Where threads wait between two tries."""
 
     def close(self) -> None:
-        self._closed.set()
-        if self._link is not None and self._pid == os.getpid():
+        self._closed = True
+        self._wake()
+        if self._link is not None:
             self._link.close()
 
     @property
@@ -68,8 +77,9 @@ class Store(BaseStore):
         welcome = self._link.talk.welcome if self._link else None
         return welcome.revision if welcome else 0
 
-    def open(self, ref: Ref | BlobId | Tag | str) -> OpenBlob:
-        return OpenBlob(_RemoteBlob(self, self.stat(ref)))
+    def _open(self, ref: Ref | BlobId | Tag | str, called_off: Callable[[], bool] = never) -> OpenBlob:
+        info = arguments.answer(self._ask(calls.Stat(Ref.of(ref)), called_off), BlobInfo)
+        return OpenBlob(_RemoteBlob(self, info, called_off))
 
     # --- one connection after the other ---
 
@@ -87,50 +97,69 @@ class Store(BaseStore):
         self._store_id = welcome.store_id
         return link
 
-    def _linked(self, retry: Retry, wait: Callable[[float], bool] | None = None) -> BlockingLink:
+    def _forked(self) -> None:
+        """In the child of a fork: the connection is the parent's, the next call makes one of its own."""
+        link = self._link
+        self._begin()
+        if link is not None:
+            link.abandon()
+
+    def _linked(self, retry: Retry, called_off: Callable[[], bool] = never) -> BlockingLink:
         """The connection, made anew if it was lost. Waits, outside of the lock, as long as `retry` allows."""
         while True:
             with self._lock:
-                if self._closed.is_set():
-                    raise UsageError("this store was closed")
-                if self._link is not None and self._pid != os.getpid():
-                    self._link.abandon()
-                    self._link, self._pid = None, os.getpid()
-                if self._link is not None and not self._link.lost:
+                if self._link is not None and not (self._link.lost or self._closed):
                     return self._link
                 if self._link is not None:
                     self._link.close()
+                if self._closed:
+                    raise UsageError("this store was closed")
                 try:
                     self._link = self._connect()
-                except (NoServer, ConnectionLost) as error:
+                except NoServer as error:
                     failure = error
                 else:
-                    return self._link
-            retry.failed(failure, wait or self._closed.wait)
+                    continue  # and look whether it was closed meanwhile
+            self._pause(retry, failure, called_off)
 
-    def _run(self, start: Callable[[Conversation], Operation], repeat: Callable[[], bool] = lambda: True) -> Any:
+    def _pause(self, retry: Retry, error: UdfstoreError, called_off: Callable[[], bool] = never) -> None:
+        """Wait before another try. Raises `error` when there shall be none."""
+        delay = retry.delay(error)
+        with self._idle:
+            if self._idle.wait_for(lambda: self._closed or called_off(), delay):
+                raise error
+
+    def _run(
+        self,
+        start: Callable[[Conversation], Operation],
+        called_off: Callable[[], bool] = never,
+        repeat: Callable[[], object] = lambda: None,
+    ) -> Any:
         retry = Retry(time.monotonic)
         while True:
-            link = self._linked(retry)
+            link = self._linked(retry, called_off)
             try:
-                return link.run(partial(start, link.talk))
+                return link.run(partial(start, link.talk), called_off)
             except (ConnectionLost, Closing) as error:
-                if self._closed.is_set() or not repeat():
+                if self._closed:
                     raise
-                retry.failed(error, self._closed.wait)
+                repeat()
+                self._pause(retry, error, called_off)
 
     # --- what the API asks for ---
 
-    def _ask(self, call: calls.PlainCall) -> calls.Result:
-        result: calls.Result = self._run(lambda talk: operations.ask(talk, call))
+    def _ask(self, call: calls.PlainCall, called_off: Callable[[], bool] = never) -> calls.Result:
+        result: calls.Result = self._run(lambda talk: operations.ask(talk, call), called_off)
         return result
 
     def _save(self, source: Source, call: calls.Save, commit: calls.Commit) -> calls.Saved:
-        result = self._run(lambda talk: operations.save(talk, call, source.read, commit), source.rewind)
+        result = self._run(lambda talk: operations.save(talk, call, source.read, commit), repeat=source.rewind)
         return arguments.answer(result, calls.Saved)
 
-    def _load(self, call: calls.Load, begin: Callable[[calls.Loading], Take]) -> calls.Loading:
-        head: calls.Loading = self._run(lambda talk: operations.load(talk, call, begin))
+    def _load(
+        self, call: calls.Load, begin: Callable[[calls.Loading], Take], called_off: Callable[[], bool] = never
+    ) -> calls.Loading:
+        head: calls.Loading = self._run(lambda talk: operations.load(talk, call, begin), called_off)
         return head
 
     def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]:
@@ -144,65 +173,72 @@ class Store(BaseStore):
                     yield from items  # type: ignore[misc]
                 return
             except (ConnectionLost, Closing) as error:
-                if told or self._closed.is_set():
+                if told or self._closed:
                     raise  # the list may have changed: only the caller can begin anew
-                retry.failed(error, self._closed.wait)
+                self._pause(retry, error)
 
     def _watch(
-        self, call: calls.Watch, stopped: Callable[[], bool] | None = None, patience: float = PATIENCE_SECONDS
+        self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
     ) -> Iterator[Event]:
-        def called_off() -> bool:
-            return self._closed.is_set() or (stopped is not None and stopped())
-
-        def wait(seconds: float) -> bool:
-            return self._closed.wait(seconds) or called_off()
-
         watching = Watching(call)
-        while not called_off():
-            retry = Retry(time.monotonic, patience)
+        while True:
+            retry = Retry(time.monotonic, patience())
             try:
-                link = self._linked(retry, wait)
+                link = self._linked(retry, called_off)
                 start = partial(operations.pages, link.talk, watching.call(self.epoch))
                 for items in link.iterate(start, None, called_off):
                     yield from watching.new(items)
-            except (ConnectionLost, Closing, NoServer) as error:
-                if called_off():
+            except UdfstoreError as error:
+                if self._closed or called_off():
                     return
-                if isinstance(error, NoServer):
+                if not isinstance(error, NoServer | Closing):
                     raise
-                retry.failed(error, wait)
-            except Stopped:
-                return
+                delay = retry.delay(error)
+                with self._idle:
+                    self._idle.wait_for(lambda: self._closed or called_off(), delay)
 
     def _wake(self) -> None:
+        with self._idle:
+            self._idle.notify_all()
         if self._link is not None:
             self._link.wake()
+
+
+_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for store in list(_stores):
+        store._forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class _RemoteBlob(LazilySpooled):
     """A blob that is loaded in ranges."""
 
-    def __init__(self, store: Store, info: BlobInfo) -> None:
+    def __init__(self, store: Store, info: BlobInfo, called_off: Callable[[], bool]) -> None:
         super().__init__(info)
         self._store = store
+        self._called_off = called_off
 
     def fetch(self, offset: int, length: int, take: Callable[[memoryview], object]) -> None:
         taken = 0
 
         def begin(head: calls.Loading) -> Take:
-            nonlocal taken
-            passed, taken = taken, 0
+            came = 0
 
             def go_on(data: memoryview) -> None:
-                nonlocal passed, taken
-                fresh = data[min(passed, len(data)) :]  # a repeat after a lost connection tells the same bytes again
-                passed -= len(data) - len(fresh)
-                taken += len(data)
+                nonlocal came, taken
+                fresh = data[max(0, taken - came) :]  # a repeat after a lost connection tells the same bytes again
+                came += len(data)
+                taken += len(fresh)
                 take(fresh)
 
             return go_on
 
-        self._store._load(calls.Load(Ref.of(self.info.id), offset, length), begin)
+        self._store._load(calls.Load(Ref.of(self.info.id), offset, length), begin, self._called_off)
 
     def verify(self) -> None:
         self._store.verify(self.info.id)

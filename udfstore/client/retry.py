@@ -14,6 +14,16 @@ FIRST_SECONDS = 0.05
 MOST_SECONDS = 2.0
 
 
+def never() -> bool:
+    """Nobody calls it off."""
+    return False
+
+
+def usual() -> float:
+    """The usual patience."""
+    return PATIENCE_SECONDS
+
+
 class Retry:
     """Waits between tries: doubling from `FIRST_SECONDS` to `MOST_SECONDS`, shortened by up to half at random so that a
     thousand clients do not come back at once. The clock starts at the first failure."""
@@ -34,8 +44,3 @@ class Retry:
         delay = min(self._next * random.uniform(0.5, 1.0), self._deadline - now)
         self._next = min(2 * self._next, MOST_SECONDS)
         return delay
-
-    def failed(self, error: UdfstoreError, wait: Callable[[float], bool]) -> None:
-        """Wait before the next try. `wait` answers True when the whole thing is called off: then `error` is raised."""
-        if wait(self.delay(error)):
-            raise error

@@ -8,6 +8,9 @@ import stat
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from udfstore.client.conversation import ConnectionLost
+from udfstore.errors import UsageError
+
 _TEXT: type = io.TextIOBase
 
 Content = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
@@ -46,6 +49,7 @@ class Source:
         self._file = file
         self._start = start
         self._owned = owned
+        self._begun = False
 
     @classmethod
     def of(cls, content: Content) -> Source:
@@ -62,22 +66,31 @@ class Source:
         if hasattr(content, "read") and not isinstance(content, _TEXT):
             start = content.tell() if content.seekable() else None
             size = _size_of(content)
-            return cls(content, None if size is None or start is None else size - start, start, owned=False)
-        raise TypeError(
-            f"{type(content).__name__} cannot be saved: give bytes, a path, or a file open for reading in mode 'rb'"
-        )
+            return cls(content, None if size is None or start is None else max(0, size - start), start, owned=False)
+        raise _unfit(content)
 
-    def read(self, most: int) -> bytes | memoryview:
-        """The next bytes, at most `most`; none at the end."""
-        data: bytes | memoryview | None = self._file.read(most)
-        return data or b""
+    def read(self, most: int) -> bytes | bytearray | memoryview:
+        """The next bytes, at most `most`; none at the end.
 
-    def rewind(self) -> bool:
-        """Begin again, for a repeat. False where that is impossible."""
-        if self._start is None:
-            return False
-        self._file.seek(self._start)
-        return True
+        Raises `TypeError` for a file that gives something else than bytes, and `UsageError` for one that will not wait.
+        """
+        self._begun = True
+        data = self._file.read(most)
+        if data is None:
+            raise UsageError("a file in non-blocking mode has nothing to read yet; set it to blocking mode first")
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise _unfit(self._file)
+        return data
+
+    def rewind(self) -> None:
+        """Begin again, for a repeat. Raises `ConnectionLost` where that is impossible."""
+        if self._start is not None:
+            self._file.seek(self._start)
+        elif self._begun:
+            raise ConnectionLost(
+                "the connection to the server was lost in the middle of a save, and what was read from a pipe cannot "
+                "be read again: save it anew"
+            )
 
     def close(self) -> None:
         """Close what was opened here."""
@@ -85,10 +98,19 @@ class Source:
             self._file.close()
 
 
+def _unfit(content: object) -> TypeError:
+    return TypeError(
+        f"{type(content).__name__} cannot be saved: give bytes, a path, or a file open for reading in mode 'rb'"
+    )
+
+
 def _size_of(file: object) -> int | None:
-    """Bytes of a regular file; None for pipes and for objects without a descriptor."""
-    try:
-        status = os.fstat(file.fileno())  # type: ignore[attr-defined]
-    except (OSError, AttributeError):
+    """Bytes of a regular file; None where they cannot be told.
+
+    The descriptor of a file that decompresses what it reads has another size; so has many a file of the kernel, 0.
+    """
+    raw = getattr(file, "raw", file)
+    if not isinstance(raw, io.FileIO):
         return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    status = os.fstat(raw.fileno())
+    return status.st_size or None if stat.S_ISREG(status.st_mode) else None

@@ -7,7 +7,6 @@ wait for files or credit. Quick answers are given by the reader; changes are han
 from __future__ import annotations
 
 import socket
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import trio
 from udfstore import calls
 from udfstore.errors import Cancelled, Closing, InternalError, ProtocolError, TimedOut, UdfstoreError
 from udfstore.model import Caller
+from udfstore.server.incoming import Incoming
 from udfstore.server.limits import ServerLimits
 from udfstore.server.pump import Broken, Pump
 from udfstore.service import Service
@@ -80,7 +80,7 @@ class Connection:
         )
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
         self._tasks: dict[int, trio.CancelScope] = {}
-        self._saves: dict[int, _Incoming] = {}
+        self._saves: dict[int, Incoming] = {}
         self._watches: set[int] = set()
         self._changed = trio.lowlevel.ParkingLot()
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
@@ -127,7 +127,7 @@ class Connection:
 
     async def _finish(self) -> None:
         """End the calls that nobody waits for, and send what is left."""
-        if self._session.state is not State.LEAVING:
+        if not self._owed:
             for number in list(self._tasks):
                 self._cancel(number)
         with trio.move_on_after(self._limits.grace_seconds):
@@ -147,7 +147,13 @@ class Connection:
         self._changed.unpark_all()
 
     def _has_room(self) -> bool:
-        """Whether to read on: a client that counts no credit is held back here when it saves faster than is written."""
+        """Whether to read on.
+
+        A client that does not read its answers is held back here, and one that counts no credit when it saves faster
+        than is written.
+        """
+        if self._session.outbox.small_bytes > self._limits.waiting_bytes:
+            return False
         return self._session.counts_credit or all(
             save.size <= self._limits.window_bytes for save in self._saves.values()
         )
@@ -189,7 +195,7 @@ class Connection:
         elif kind in service.change:
             self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
         elif isinstance(call, calls.Save):
-            self._saves[number] = _Incoming()
+            self._saves[number] = Incoming()
             self._start(number, self._save, call)
         elif isinstance(call, calls.Load):
             self._start(number, self._load, call)
@@ -372,24 +378,6 @@ class Connection:
     async def _send_pages(self, number: int, items: list[Any], wait: Callable[[Callable[[], bool], str], Any]) -> None:
         session, most = self._session, self._limits.waiting_bytes
         for page in session.pages(number, items):
-            await wait(lambda: session.credit(number) != 0 and session.outbox.size < most, "credit")
+            await wait(lambda: session.credit(number) != 0 and session.outbox.small_bytes < most, "credit")
             session.page(number, page)
             self._pump.flush()
-
-
-class _Incoming:
-    """Content of one save that was received and not written yet."""
-
-    def __init__(self) -> None:
-        self.data: deque[memoryview] = deque()
-        self.size = 0
-        self.commit: calls.Commit | None = None
-
-    def put(self, data: memoryview) -> None:
-        self.data.append(data)
-        self.size += len(data)
-
-    def take(self) -> memoryview:
-        data = self.data.popleft()
-        self.size -= len(data)
-        return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from udfstore.errors import UsageError
 from udfstore.wire.limits import CHUNK_BYTES
 
 MIB = 1024 * 1024
@@ -36,4 +37,14 @@ class ServerLimits:
     writes: int = 8
     """Threads that write files: more only queue inside the disk."""
     waiting_bytes: int = 1 * MIB
-    """Pages queued for a client that counts no credit before its call waits."""
+    """Answers and pages queued for a client that does not read them, before nothing more is taken from it."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.chunk_bytes <= CHUNK_BYTES:
+            raise UsageError("chunk_bytes is out of range", expected=f"1 to {CHUNK_BYTES}", got=self.chunk_bytes)
+        if not 0 < self.first_window_bytes <= self.window_bytes:
+            raise UsageError(
+                "first_window_bytes is out of range",
+                expected=f"1 to window_bytes ({self.window_bytes})",
+                got=self.first_window_bytes,
+            )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import trio
 
-from udfstore.errors import TimedOut
+from udfstore.errors import ProtocolError, TimedOut
 from udfstore.server.limits import ServerLimits
 from udfstore.session.events import HostEvent
 from udfstore.session.host import HostSession, State
@@ -22,8 +22,10 @@ from udfstore.session.host import HostSession, State
 RECEIVE_BYTES = 256 * 1024
 """Of one read: stays in a core's second-level cache, where the copy into a frame costs next to nothing."""
 
-_DESCRIPTORS = socket.CMSG_SPACE(16 * array.array("i").itemsize)
+DESCRIPTORS = 16
 """Room to take in, and close, what a peer sends along unasked."""
+
+_ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
 
 
 class Broken(Exception):
@@ -59,8 +61,10 @@ class Pump:
         """
         self._since = trio.current_time()
         while True:
-            while not room():
-                await self._changed.park()
+            if not room():
+                while not room():
+                    await self._changed.park()
+                self._since = trio.current_time()  # the peer was not the one to wait for
             waits_for, seconds = self._owed()
             with trio.move_on_at(self._since + seconds) as scope:
                 size, tokens = await self._receive()
@@ -85,11 +89,14 @@ class Pump:
         return "", math.inf
 
     async def _receive(self) -> tuple[int, tuple[object, ...]]:
-        """Bytes in the buffer, and tokens for the descriptors that came with them (closed: none is ever announced)."""
+        """Bytes in the buffer, and tokens for the descriptors that came with them (closed: none is ever announced).
+
+        Raises `ProtocolError` when more came than there was room for.
+        """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                size, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _DESCRIPTORS)
+                size, ancillary, flags, _ = self._socket.recvmsg_into([self._buffer], _ANCILLARY_BYTES)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -101,6 +108,8 @@ class Pump:
                 descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         for descriptor in descriptors:
             os.close(descriptor)
+        if flags & socket.MSG_CTRUNC:
+            raise ProtocolError("more descriptors than this side takes", expected=f"at most {DESCRIPTORS} at once")
         return size, tuple(descriptors)
 
     def flush(self) -> None:

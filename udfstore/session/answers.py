@@ -172,8 +172,8 @@ def _record(message: pb.Moved | pb.Event) -> tuple[Entry, ...]:
 
 def fault_to_pb(number: int, error: UdfstoreError) -> pb.Fault:
     """The message that ends a call badly."""
-    texts = {name: _cut(text) for name, text in (("message", error.message), ("expected", error.expected))}
-    return pb.Fault(call=number, code=error.code.value, got=_cut(error.got), **texts)
+    message, expected, got = map(_cut, (error.message, error.expected, error.got))
+    return pb.Fault(call=number, code=error.code.value, message=message, expected=expected, got=got)
 
 
 def fault_from_pb(fault: pb.Fault) -> UdfstoreError:
@@ -210,4 +210,6 @@ def _session_from_pb(session: pb.Session) -> calls.Session:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= FAULT_TEXT else text[: FAULT_TEXT - 1] + "…"
+    """A text that a fault can hold: not too long, and UTF-8 even where it names a file that is not."""
+    short = text if len(text) <= FAULT_TEXT else text[: FAULT_TEXT - 1] + "…"
+    return short.encode(errors="replace").decode()

@@ -3,8 +3,9 @@
     GREETING --hello--> OPEN --goodbye--> LEAVING        which message may come when: MAY_COME
 
 A call is open from its `call` frame to its one `result` or `fault`. What a UDF sends for one that ended early, before
-it can have heard of the end, is dropped; content for any other call that is not open is a fault of that number. Only a
-conversation that has lost its order ends: `receive` then raises `ProtocolError`.
+it can have heard of the end, is dropped; content for any other call that is not open is a fault of that number. What
+the shell still sends for a call that has ended meanwhile is dropped as well. Only a conversation that has lost its
+order ends: `receive` then raises `ProtocolError`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from udfstore import calls
 from udfstore._pb import udfstore_pb2 as pb
-from udfstore.errors import Busy, Closing, ProtocolError, UdfstoreError, UsageError
+from udfstore.errors import Busy, Closing, Mismatch, ProtocolError, UdfstoreError, UsageError
 from udfstore.model import Event as TagEvent
 from udfstore.session import answers, requests
 from udfstore.session.events import (
@@ -84,7 +85,7 @@ class HostSession:
         self.counts_credit = False
         """Whether the UDF grants what it can take."""
         self._welcome = welcome
-        self._frames = FrameReader(limits.of_clients(welcome.chunk_bytes))
+        self._frames = FrameReader(limits.of_strangers())
         self._calls: dict[int, _OpenCall] = {}
         self._last = 0
         self._ended_early: dict[int, None] = {}
@@ -155,6 +156,7 @@ class HostSession:
         if message.protocol != PROTOCOL:
             raise ProtocolError("a protocol that this server does not speak", expected=PROTOCOL, got=message.protocol)
         self.state = State.OPEN
+        self._frames.limits = limits.of_clients(self._welcome.chunk_bytes)
         self.counts_credit = message.credit
         try:
             claim = claim_from_pb(message.claim)
@@ -168,6 +170,8 @@ class HostSession:
 
     def _on_call(self, message: pb.Call) -> HostEvent | None:
         number = message.call
+        if number == 0:
+            raise ProtocolError("call 0", expected="calls numbered from 1", got=number)
         if number <= self._last:
             error = UsageError("a call number used before", expected=f"more than {self._last}", got=number)
             return self._fail(number, error)
@@ -213,21 +217,27 @@ class HostSession:
         try:
             commit = requests.commit_from_pb(message, call.op.request)
             if commit.size != call.received:
-                raise UsageError("a commit of another size than was sent", expected=commit.size, got=call.received)
-        except UsageError as error:
+                raise Mismatch("a commit of another size than was sent", expected=commit.size, got=call.received)
+        except UdfstoreError as error:
             return self._fail(message.call, error)
         call.committed = True
         return Committed(message.call, commit)
 
     def _on_cancel(self, message: pb.Cancel) -> HostEvent | None:
-        return Withdrawn(message.call) if message.call in self._calls else None
+        return None if self._maybe_open(message.call, "a cancel") is None else Withdrawn(message.call)
 
     def _on_credit(self, message: pb.Credit) -> HostEvent | None:
-        call = self._calls.get(message.call)
+        call = self._maybe_open(message.call, "credit")
         if call is None:
-            return None  # sent before the UDF could hear of the end
+            return None
         call.credit += message.amount
         return Granted(message.call)
+
+    def _maybe_open(self, number: int, what: str) -> _OpenCall | None:
+        """The call of that number, or None: it ended before the UDF heard of it, or (a fault) it never was."""
+        if number > self._last:
+            self._answer_closed(number, what)
+        return self._calls.get(number)
 
     def _save(self, number: int, what: str) -> _OpenCall | Failed | None:
         """The open save of that number, or what became of it instead."""
@@ -270,7 +280,9 @@ class HostSession:
 
     def credit(self, number: int) -> int | None:
         """What the UDF can still take of a call: bytes of a load, pages of a stream; None: no count is kept."""
-        return self._calls[number].credit if self.counts_credit else None
+        if not self.counts_credit:
+            return None
+        return self._calls[number].credit if number in self._calls else 0
 
     def grant(self, number: int, amount: int) -> None:
         """Let the UDF send `amount` more bytes of a save."""
@@ -281,12 +293,14 @@ class HostSession:
 
     def head(self, number: int, head: calls.Loading) -> None:
         """What a load found."""
-        self._put(pb.Request(head=answers.head_to_pb(number, head)))
+        if number in self._calls:
+            self._put(pb.Request(head=answers.head_to_pb(number, head)))
 
     def chunk(self, number: int, data: bytes | memoryview) -> None:
         """Content of a load: at most a chunk, at most the call's credit."""
-        self._calls[number].credit -= len(data)
-        self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
+        if number in self._calls:
+            self._calls[number].credit -= len(data)
+            self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
 
     def pages(self, number: int, items: Iterable[calls.Item | TagEvent]) -> Iterator[pb.Page]:
         """The pages that hold these items, each to be sent with `page` once there is credit for it."""
@@ -294,8 +308,9 @@ class HostSession:
 
     def page(self, number: int, page: pb.Page) -> None:
         """One page of a stream."""
-        self._calls[number].credit -= 1
-        self._put(pb.Request(page=page))
+        if number in self._calls:
+            self._calls[number].credit -= 1
+            self._put(pb.Request(page=page))
 
     def result(self, number: int, result: calls.Result) -> None:
         """End a call well."""
@@ -305,7 +320,11 @@ class HostSession:
         self._put(pb.Request(result=answers.result_to_pb(number, result)), number)
 
     def fault(self, number: int, error: UdfstoreError) -> None:
-        """End a call badly, or with number 0 say why the conversation ends."""
+        """End a call badly; or with number 0 the conversation, all calls with it: nothing is sent after this."""
+        if number == 0:
+            for other in self._calls:
+                self.outbox.drop(other)
+            self._calls.clear()
         call = self._calls.pop(number, None)
         if call is not None and isinstance(call.op, calls.Save) and not call.committed:
             self._remember(number)

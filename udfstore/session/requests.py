@@ -14,7 +14,16 @@ from udfstore.digest import BlobId
 from udfstore.errors import UsageError
 from udfstore.model import check_note, check_request
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.session.values import ids_of, maybe_id, maybe_labels, maybe_number, put_labels, put_number, raw_of
+from udfstore.session.values import (
+    check_number,
+    ids_of,
+    maybe_id,
+    maybe_labels,
+    maybe_number,
+    put_labels,
+    put_number,
+    raw_of,
+)
 
 
 def call_to_pb(number: int, call: calls.Call) -> pb.Call:
@@ -170,7 +179,8 @@ def _read_untag(op: Any, request: bytes) -> calls.Untag:
 
 
 def _read_used(op: Any, request: bytes) -> calls.Used:
-    return calls.Used(Tag.parse(op.tag), op.version, BlobId(op.id), check_note(op.error), check_request(request))
+    version = check_number("version", op.version)
+    return calls.Used(Tag.parse(op.tag), version, BlobId(op.id), check_note(op.error), check_request(request))
 
 
 _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from udfstore import calls
 from udfstore._pb import udfstore_pb2 as pb
-from udfstore.errors import Blame, ProtocolError, Unsupported
+from udfstore.errors import Blame, InternalError, ProtocolError, TooLarge, Unsupported, UsageError
 from udfstore.model import Claim
 from udfstore.session import answers, requests
 from udfstore.session.events import (
@@ -28,6 +28,9 @@ from udfstore.session.values import claim_to_pb
 from udfstore.wire import codec, limits
 from udfstore.wire.framing import Frame, FrameReader
 
+_Message = TypeVar("_Message")
+_Value = TypeVar("_Value")
+
 
 class UdfSession:
     """One conversation, seen from the UDF. Feed it what comes, send what `outbox` holds.
@@ -45,6 +48,8 @@ class UdfSession:
         """Open calls, and for each the content bytes that may still be sent."""
         self._sent: dict[int, int] = {}
         """Saves, and for each the content bytes sent so far."""
+        self._withdrawn: set[int] = set()
+        """Calls that were taken back, and that the host has not ended yet: they count there."""
         self._last = 0
         self._handlers: dict[str, Callable[[Any], UdfEvent | None]] = {
             "welcome": self._on_welcome,
@@ -61,7 +66,8 @@ class UdfSession:
     def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> Iterator[UdfEvent]:
         """The events that `data` completes, in order; take them all.
 
-        Raises `ProtocolError` when the conversation cannot go on, and the host's own error when it ended it.
+        Raises `ProtocolError` when the conversation cannot go on, `Unsupported` when the host speaks another version of
+        the protocol, and the host's own error when it ended the conversation.
         """
         if tokens:
             raise ProtocolError("a descriptor that no frame announces", got=len(tokens))
@@ -95,6 +101,12 @@ class UdfSession:
             raise Unsupported(
                 "the server speaks another protocol; update this client", expected=PROTOCOL, got=message.protocol
             )
+        if not 0 < message.chunk_bytes <= limits.CHUNK_BYTES:
+            raise ProtocolError(
+                "a welcome with an impossible size of chunks",
+                expected=f"1 to {limits.CHUNK_BYTES}",
+                got=message.chunk_bytes,
+            )
         self.welcome = Welcome(
             message.version,
             message.store_id,
@@ -110,21 +122,26 @@ class UdfSession:
         return self.welcome
 
     def _on_head(self, message: pb.Head) -> UdfEvent | None:
-        return Found(message.call, answers.head_from_pb(message)) if self._known(message.call) else None
+        return Found(message.call, _read(answers.head_from_pb, message)) if self._known(message.call) else None
 
     def _on_page(self, message: pb.Page) -> UdfEvent | None:
-        return Paged(message.call, tuple(answers.page_from_pb(message))) if self._known(message.call) else None
+        return Paged(message.call, tuple(_read(answers.page_from_pb, message))) if self._known(message.call) else None
 
     def _on_result(self, message: pb.Result) -> UdfEvent | None:
+        self._withdrawn.discard(message.call)
         if not self._known(message.call):
             return None
         self._end(message.call)
-        return Answered(message.call, answers.result_from_pb(message))
+        try:
+            return Answered(message.call, _read(answers.result_from_pb, message))
+        except InternalError as error:  # a result of a later release
+            return Failed(message.call, error)
 
     def _on_fault(self, message: pb.Fault) -> UdfEvent | None:
         error = answers.fault_from_pb(message)
         if message.call == 0:
             raise error
+        self._withdrawn.discard(message.call)
         if not self._known(message.call):
             return None
         self._end(message.call)
@@ -144,12 +161,15 @@ class UdfSession:
     # --- what goes ---
 
     def open(self, call: calls.Call) -> int:
-        """Open a call; returns its number. Call it only once the welcome has come."""
+        """Open a call; returns its number. Call it only once the welcome has come.
+
+        Raises `TooLarge` for more than one call may hold.
+        """
         if self.welcome is None:
             raise ProtocolError("a call before the welcome", blame=Blame.LOCAL)
+        self._put(pb.Response(call=requests.call_to_pb(self._last + 1, call)))
         self._last += 1
         self._credit[self._last] = 0
-        self._put(pb.Response(call=requests.call_to_pb(self._last, call)))
         return self._last
 
     def is_open(self, number: int) -> bool:
@@ -158,11 +178,13 @@ class UdfSession:
 
     @property
     def open_calls(self) -> int:
-        """How many calls have not ended."""
-        return len(self._credit)
+        """How many calls have not ended at the host."""
+        return len(self._credit) + len(self._withdrawn)
 
     def credit(self, number: int) -> int:
-        """How many content bytes of a save may be sent now."""
+        """How many content bytes of a save may be sent now: a chunk at any time, if the host counts no credit."""
+        if self.welcome is not None and not self.welcome.credit:
+            return self.welcome.chunk_bytes
         return self._credit[number]
 
     def chunk(self, number: int, data: bytes | memoryview) -> None:
@@ -172,7 +194,7 @@ class UdfSession:
         self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
 
     def commit(self, number: int, commit: calls.Commit) -> None:
-        """End a save's content. Its size is what was sent."""
+        """End a save's content. Its size is what was sent. Raises `TooLarge` for more than one commit may hold."""
         whole = replace(commit, size=self._sent.get(number, 0))
         self._put(pb.Response(commit=requests.commit_to_pb(number, whole)), number)
 
@@ -185,6 +207,7 @@ class UdfSession:
         """Give up a call. Whatever still comes for it is dropped."""
         if number in self._credit:
             self._end(number)
+            self._withdrawn.add(number)
             self._put(pb.Response(cancel=pb.Cancel(call=number)))
 
     def goodbye(self) -> None:
@@ -192,4 +215,19 @@ class UdfSession:
         self._put(pb.Response(goodbye=pb.Goodbye()))
 
     def _put(self, envelope: pb.Response, call: int = 0) -> None:
+        size = envelope.ByteSize()
+        if size > limits.SMALL_BYTES:
+            raise TooLarge(
+                "more than one call may hold: fewer links, tags or labels at once",
+                expected=f"at most {limits.SMALL_BYTES} bytes",
+                got=size,
+            )
         self.outbox.put(codec.encode(envelope), call)
+
+
+def _read(read: Callable[[_Message], _Value], message: _Message) -> _Value:
+    """A message as a plain value. Raises `ProtocolError` where it holds what cannot be: an ID of three bytes."""
+    try:
+        return read(message)
+    except UsageError as error:
+        raise ProtocolError(f"a message that makes no sense: {error.message}", got=error.got) from error

@@ -8,7 +8,10 @@ from typing import Any
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
-from udfstore.model import Author, BlobInfo, Claim, Entry, check_labels
+from udfstore.model import NOBODY, Author, BlobInfo, Claim, Entry, check_labels
+
+MOST = 2**63 - 1
+"""The largest number that the catalog holds (SQLite, INTEGER)."""
 
 
 def entry_to_pb(entry: Entry) -> pb.Entry:
@@ -20,7 +23,7 @@ def entry_to_pb(entry: Entry) -> pb.Entry:
         size=entry.size,
         revision=entry.revision,
         time_ns=entry.time_ns,
-        author=author_to_pb(entry.author),
+        author=None if entry.author == NOBODY else author_to_pb(entry.author),
         note=entry.note,
         labels=entry.labels,
         origin=entry.origin,
@@ -38,7 +41,7 @@ def entry_from_pb(entry: pb.Entry) -> Entry:
         entry.size,
         entry.revision,
         entry.time_ns,
-        author_from_pb(entry.author),
+        author_from_pb(entry.author) if entry.HasField("author") else NOBODY,
         entry.note,
         dict(entry.labels),
         entry.origin,
@@ -87,7 +90,7 @@ def author_to_pb(author: Author) -> pb.Author:
         pid=author.pid,
         program=author.program,
         token=author.token,
-        claim=claim_to_pb(author.claim),
+        claim=None if author.claim == Claim() else claim_to_pb(author.claim),
     )
 
 
@@ -115,7 +118,14 @@ def ids_of(raws: Sequence[bytes]) -> tuple[BlobId, ...]:
 
 def maybe_number(message: Any, name: str) -> int | None:
     """An optional field, None where it was left out."""
-    return getattr(message, name) if message.HasField(name) else None
+    return check_number(name, getattr(message, name)) if message.HasField(name) else None
+
+
+def check_number(name: str, value: int) -> int:
+    """A number that the store can keep. Raises `UsageError` for one of 64 bits."""
+    if value > MOST:
+        raise UsageError(f"{name} is out of range", expected=f"at most {MOST}", got=value)
+    return value
 
 
 def put_number(message: Any, name: str, value: int | None) -> None:

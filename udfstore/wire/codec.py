@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, EncodeError, Message
 
@@ -11,7 +11,7 @@ from udfstore.errors import ProtocolError
 from udfstore.wire import varint
 from udfstore.wire.framing import Frame, frame
 
-Envelope = TypeVar("Envelope", pb.Request, pb.Response)
+Envelope = pb.Request | pb.Response
 
 CHUNK = 35
 """The field of `chunk` in both envelopes."""
@@ -29,7 +29,7 @@ class ContentChunk(NamedTuple):
     data: memoryview
 
 
-def encode(envelope: pb.Request | pb.Response) -> bytes:
+def encode(envelope: Envelope) -> bytes:
     """The whole frame of an envelope."""
     try:
         return frame(envelope.SerializeToString())
@@ -45,7 +45,7 @@ def decode(kind: type[Envelope], received: Frame) -> Message:
     """
     try:
         envelope = kind.FromString(bytes(received.envelope))
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:  # the second from protobuf's pure Python parser
         raise ProtocolError(f"an envelope that is not protobuf: {error}") from error
     name = envelope.WhichOneof("message")
     if name is None or kind.DESCRIPTOR.fields_by_name[name].number != received.kind:

@@ -10,6 +10,10 @@ SMALL_BYTES = 64 * 1024
 """Calls, answers and pages: two full notes with labels and names fit ten times over, and a thousand connections that
 each send one cost no more than 64 MiB."""
 
+ANSWER_BYTES = 512 * 1024
+"""A result or a page, as a client takes it. Pages are cut at 60 KiB; a longer one holds one record of many entries with
+all their labels and links, which the store bounds at 256 KiB, and in a result what the entries took the place of."""
+
 CHUNK_BYTES = 1024 * 1024
 """Content of one chunk: large enough that a call to a thread and a frame's head vanish beside hashing and writing it,
 small enough that keepalives slip in between."""
@@ -27,20 +31,24 @@ _KAPACITOR = {1: SMALL_BYTES, 2: SMALL_BYTES, 3: SMALL_BYTES, 4: PLAIN_BYTES, 5:
 _DATA = {16: DATA_BYTES, 17: DATA_BYTES, 18: DATA_BYTES}
 
 
-def _own(envelope: type[pb.Request] | type[pb.Response], chunk_bytes: int) -> Mapping[int, int]:
-    numbers = [number for number in envelope.DESCRIPTOR.fields_by_number if number >= 32]
-    chunk = envelope.DESCRIPTOR.fields_by_name["chunk"].number
-    return {number: chunk_bytes + CHUNK_HEAD_BYTES if number == chunk else SMALL_BYTES for number in numbers}
+def _own(envelope: type[pb.Request] | type[pb.Response], **larger: int) -> Mapping[int, int]:
+    fields = [field for field in envelope.DESCRIPTOR.fields if field.number >= 32]
+    return {field.number: larger.get(field.name, SMALL_BYTES) for field in fields}
+
+
+def of_strangers() -> Mapping[int, int]:
+    """What a host takes from a client on its own socket before the hello: nothing that costs memory."""
+    return _own(pb.Response)
 
 
 def of_clients(chunk_bytes: int = CHUNK_BYTES) -> Mapping[int, int]:
     """What a host takes from a client on its own socket."""
-    return _own(pb.Response, chunk_bytes)
+    return _own(pb.Response, chunk=chunk_bytes + CHUNK_HEAD_BYTES)
 
 
 def of_hosts(chunk_bytes: int = CHUNK_BYTES) -> Mapping[int, int]:
     """What a client takes from a host on the host's own socket."""
-    return _own(pb.Request, chunk_bytes)
+    return _own(pb.Request, chunk=chunk_bytes + CHUNK_HEAD_BYTES, result=ANSWER_BYTES, page=ANSWER_BYTES)
 
 
 def of_kapacitor_udfs(plain_bytes: int = PLAIN_BYTES) -> Mapping[int, int]:

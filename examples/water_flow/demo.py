@@ -1,0 +1,331 @@
+"""The whole story in half a minute: train, promote, score, promote again, roll back, and ask what happened.
+
+    python demo.py
+
+Starts a server and a UDF of its own, shows every command that it runs with its output, and ends with a table that can
+be checked. All it makes lies in one folder of the checkout, which it removes again, whatever happens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from types import FrameType
+from typing import Any
+
+from data import anomalous, readings
+from model import Reading
+from train import CANDIDATE, TESTED_FROM
+from udf import TAG
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parent.parent
+PACE = 100
+"""Readings per second: six weeks of hours in ten seconds, slow enough to see a swap between two of them."""
+
+PATIENCE = 30.0
+"""Seconds until something that should have happened is given up."""
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the text says why."""
+
+
+class Child:
+    """A process that runs beside the demo. Its lines are kept as they come, so that one can wait for them."""
+
+    def __init__(self, words: list[str], env: dict[str, str]) -> None:
+        show(words)
+        self.name = Path(words[1]).stem if words[0] == "python" else " ".join(words[:2])
+        self.out: list[tuple[float, str]] = []
+        self.err: list[tuple[float, str]] = []
+        self._changed = threading.Condition()
+        self._open = 2
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            real(words), cwd=CHECKOUT, env=env, text=True, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.out), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.err), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, lines: Iterator[str], kept: list[tuple[float, str]]) -> None:
+        for line in lines:
+            with self._changed:
+                kept.append((time.monotonic(), line.rstrip("\n")))
+                self._changed.notify_all()
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    def wait_for(self, ready: Callable[[], bool], what: str) -> None:
+        """Until `ready()` is true, asked after each line. `DemoError` when it never is or no line can come."""
+        with self._changed:
+            self._changed.wait_for(lambda: ready() or not self._open, timeout=PATIENCE)
+            if not ready():
+                raise DemoError(f"{self.name}: no {what}; {self._last_words()}")
+
+    def finish(self) -> None:
+        """Wait for its end. `DemoError` when it ends badly or not at all."""
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise DemoError(f"{self.name} did not end within {PATIENCE:.0f} s") from None
+        for reader in self._readers:
+            reader.join()
+        if status:
+            raise DemoError(f"{self.name} ended with exit status {status}; {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return "it said last:\n" + "\n".join(line for _, line in self.err[-10:])
+
+    def stop(self) -> None:
+        """End it if it still runs: first asked, then made to."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for reader in self._readers:
+            reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            with suppress(BrokenPipeError):  # a reading that the process did not take any more
+                if stream:
+                    stream.close()
+
+
+class Feed(threading.Thread):
+    """Gives the UDF one reading after the other at an even pace, as a sensor would: it never waits for the UDF."""
+
+    def __init__(self, udf: Child, series: list[Reading]) -> None:
+        super().__init__(daemon=True)
+        self._udf = udf
+        self._series = series
+        self._halt = threading.Event()
+        self.sent: list[float] = []
+        self.problem = ""
+
+    def run(self) -> None:
+        stdin = self._udf.process.stdin
+        assert stdin is not None
+        begun = time.monotonic()
+        try:
+            for number, reading in enumerate(self._series):
+                if self._halt.wait(max(0.0, begun + number / PACE - time.monotonic())):
+                    return
+                self.sent.append(time.monotonic())
+                stdin.write(f"{reading.time.isoformat()},{reading.flow}\n")
+                stdin.flush()
+            stdin.close()
+        except OSError as error:
+            self.problem = f"the UDF takes no readings any more: {error}"
+
+    def finish(self) -> None:
+        """Wait for the last reading. `DemoError` when the UDF took no more of them."""
+        self.join(len(self._series) / PACE + PATIENCE)
+        if self.problem or self.is_alive():
+            raise DemoError(self.problem or "the UDF has stopped reading")
+
+    def stop(self) -> None:
+        """Feed no more. The UDF is asked to end first: a feed that waits for it to read would not end itself."""
+        self._halt.set()
+        self._udf.process.terminate()
+        self.join()
+
+
+def say(text: str) -> None:
+    """A step of the story."""
+    print(f"\n== {text}", flush=True)
+
+
+def show(words: list[str]) -> None:
+    """The command as one would type it."""
+    print(f"$ {shlex.join(words)}", flush=True)
+
+
+def real(words: list[str]) -> list[str]:
+    """The same command with this interpreter, so that nothing needs to be on the search path."""
+    return [sys.executable, *(["-m", "udfstore"] if words[0] == "udfstore" else []), *words[1:]]
+
+
+def run(words: list[str], env: dict[str, str]) -> None:
+    """Show a command, run it, show what it said. `DemoError` when it fails."""
+    show(words)
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    try:
+        done = subprocess.run(real(words), cwd=CHECKOUT, env=env, stdout=pipe, stderr=both, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"{shlex.join(words)}: no end after {PATIENCE:.0f} s") from None
+    for line in done.stdout.splitlines():
+        print(f"  {line}", flush=True)
+    if done.returncode:
+        raise DemoError(f"{shlex.join(words)}: exit status {done.returncode}")
+
+
+def environment(folder: str, author: str) -> dict[str, str]:
+    """The environment of a command: this one, with the demo's own store and nobody's settings for another."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("UDFSTORE_")}
+    return env | {
+        "UDFSTORE_SOCKET": f"{folder}/udfstore.sock",
+        "UDFSTORE_CONFIG": f"{folder}/config.toml",
+        "UDFSTORE_AUTHOR": author,
+        "COLUMNS": "110",
+    }
+
+
+@contextmanager
+def workplace() -> Iterator[str]:
+    """A folder of the demo's own, named as seen from the checkout."""
+    folder = Path(tempfile.mkdtemp(prefix=".demo-", dir=CHECKOUT))
+    try:
+        (folder / "config.toml").touch()
+        yield folder.name
+    finally:
+        shutil.rmtree(folder)
+
+
+def swaps(udf: Child, step: str) -> dict[str, float]:
+    """The versions that the UDF brought to that step of a swap, each with the milliseconds since the tag's move."""
+    events = [json.loads(line) for _, line in udf.err if line.startswith("{")]
+    return {event["model"]: event["ms_after_tag"] for event in events if event["swap"] == step}
+
+
+def story(stack: ExitStack, folder: str, series: list[Reading]) -> tuple[Child, Feed]:
+    """Everything up to the last reading. Gives the UDF and the feed, both at their end."""
+    ada, grace = environment(folder, "Ada"), environment(folder, "Grace")
+    train = "examples/water_flow/train.py"
+
+    say("a store, empty")
+    server = Child(["udfstore", "serve", "--root", f"{folder}/store", "--socket", f"{folder}/udfstore.sock"], ada)
+    stack.callback(server.stop)
+    server.wait_for(lambda: any(re.search(r"\bready\b", line) for _, line in server.err), "line that says ready")
+
+    say("Ada trains version 1 and promotes it")
+    run(["python", train, "--version", "1"], ada)
+    run(["udfstore", "tag", TAG, CANDIDATE, "--note", "first model, to see how it does"], ada)
+
+    say("a UDF follows the tag")
+    udf = Child(["python", "examples/water_flow/udf.py"], environment(folder, "pump-7"))
+    stack.callback(udf.stop)
+
+    say("Ada trains version 2; a candidate disturbs nobody")
+    run(["python", train, "--version", "2"], ada)
+
+    say(f"readings flow, {PACE} a second, through all that follows")
+    feed = Feed(udf, series)
+    stack.callback(feed.stop)
+    feed.start()
+    after_training = sum(reading.time < TESTED_FROM for reading in series)
+    udf.wait_for(lambda: len(udf.out) > after_training, f"result number {after_training}")
+    early = Counter(json.loads(line)["flag"] for _, line in udf.out)
+    print(f"  the UDF has scored {early.total()} readings with {TAG}@1 and flagged {early[True]} of them")
+
+    say("Ada promotes version 2 while they flow")
+    run(["udfstore", "tag", TAG, CANDIDATE, "--note", "two weeks of data; 2 false alarms where v1 had 65"], ada)
+    udf.wait_for(lambda: f"{TAG}@2" in swaps(udf, "in use"), "swap to version 2")
+
+    say("a month later, at night, Grace is on call and rolls back first, to ask later")
+    low_flow_over = sum(reading.time < series[-1].time for reading in series if reading.time.month < 5)
+    udf.wait_for(lambda: len(udf.out) > low_flow_over, f"result number {low_flow_over}")
+    run(["udfstore", "rollback", TAG, "--note", "pump alarm at night, v2 suspected"], grace)
+    udf.wait_for(lambda: f"{TAG}@3" in swaps(udf, "in use"), "swap to version 3")
+
+    feed.finish()
+    udf.finish()
+    look_back(udf, ada)
+
+    say("the server stops when asked to")
+    show(["kill", "-TERM", str(server.process.pid)])
+    server.process.terminate()
+    server.finish()
+    for _, line in server.err[-1:]:
+        print(f"  {line}")
+    return udf, feed
+
+
+def look_back(udf: Child, env: dict[str, str]) -> None:
+    """From one flagged reading to the model that flagged it, and who put it there and why."""
+    flagged = [line for _, line in udf.out if json.loads(line)["flag"]]
+    line = next((line for line in flagged if json.loads(line)["model"] == f"{TAG}@2"), flagged[-1])
+    result = json.loads(line)
+    say("in the morning: which model raised that alarm, who promoted it, and why?")
+    print(f"  {line}")
+    run(["udfstore", "stat", result["model"]], env)
+    say("and what happened to the tag?")
+    run(["udfstore", "log", TAG], env)
+
+
+def closing(udf: Child, feed: Feed, series: list[Reading]) -> None:
+    """The table. `DemoError` when a reading was lost, came twice, or came out of order."""
+    results: list[dict[str, Any]] = [json.loads(line) for _, line in udf.out]
+    if [result["time"] for result in results] != [reading.time.isoformat() for reading in series]:
+        raise DemoError(f"{len(series)} readings went in, {len(results)} came out, and not the same in the same order")
+    waits = [(came - sent) * 1000 for (came, _), sent in zip(udf.out, feed.sent, strict=True)]
+    truth = {reading.time.isoformat(): anomalous(reading) for reading in series}
+
+    say("to check")
+    row("readings in", len(series))
+    row("readings out, each once and in order", len(results))
+    for version in dict.fromkeys(result["model"] for result in results):
+        of_it = [result for result in results if result["model"] == version]
+        right = sum(result["flag"] and truth[result["time"]] for result in of_it)
+        wrong = sum(result["flag"] and not truth[result["time"]] for result in of_it)
+        row(f"  scored by {version}", len(of_it), f"{right} anomalies flagged, {wrong} false alarms")
+    loaded, in_use = swaps(udf, "loaded"), swaps(udf, "in use")
+    for version in (f"{TAG}@2", f"{TAG}@3"):
+        row(f"from the tag's move to {version} in the UDF", f"{loaded[version]:.1f} ms")
+        row("  and to the first reading scored by it", f"{in_use[version]:.1f} ms")
+    row("a reading waited for its result: median", f"{median(waits):.1f} ms")
+    row("a reading waited for its result: longest, swaps included", f"{max(waits):.1f} ms")
+
+
+def row(what: str, value: object, more: str = "") -> None:
+    """A line of the table."""
+    print(f"  {what:<58}{value!s:>10}  {more}".rstrip())
+
+
+def terminated(_number: int, _frame: FrameType | None) -> None:
+    """Leave by the same way as on Ctrl-C, so that nothing stays behind."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the demo; 0 when every promise held, 1 with the reason otherwise, 130 on Ctrl-C."""
+    signal.signal(signal.SIGTERM, terminated)
+    begun = time.monotonic()
+    try:
+        series = readings()
+        with workplace() as folder, ExitStack() as stack:
+            udf, feed = story(stack, folder, series)
+            closing(udf, feed, series)
+    except DemoError as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: stopped; nothing is left running", file=sys.stderr)
+        return 130
+    row("all of it", f"{time.monotonic() - begun:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The test stand: a folder, the processes that are measured, and how much is asked of them."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+SERVE = (sys.executable, "-m", "udfstore", "serve")
+FLOORS = (sys.executable, "-m", "tests.bench.floors")
+START_SECONDS = 60
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much one round asks for. The quick form shows that everything runs; its figures are not to be quoted."""
+
+    rounds: int = 5
+    big_bytes: int = 1024 * MIB
+    saves: int = 400
+    reads: int = 4000
+    moves: int = 1000
+    watched_moves: int = 20
+    watchers: int = 1000
+    memory_bytes: int = 2048 * MIB
+    commands: int = 5
+
+    @classmethod
+    def quick(cls) -> Self:
+        """Some seconds instead of some minutes."""
+        return cls(2, 128 * MIB, 100, 1000, 250, 5, 100, 256 * MIB, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server."""
+
+    socket: Path
+    pid: int
+
+    def memory_mib(self, kind: str) -> float:
+        """`VmRSS` (now) or `VmHWM` (the most so far) as the kernel counts it (proc_pid_status(5), in kB)."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == kind:
+                return int(value.split()[0]) / 1024
+        raise LookupError(f"the kernel tells no {kind} of process {self.pid}")
+
+    def forget_peak(self) -> None:
+        """Count `VmHWM` from now on (proc_pid_clear_refs(5)): what starting took would hide what serving takes."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+
+class Stand:
+    """A folder for everything that is measured; gone, like the processes, when the stand is left."""
+
+    def __init__(self, folder: Path, sizes: Sizes) -> None:
+        self.folder = folder
+        self.sizes = sizes
+        self._started = 0
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder)
+
+    @contextmanager
+    def server(self) -> Iterator[Served]:
+        """A fresh store and its server."""
+        root, path = self.folder / f"root{self._started}", self.folder / f"{self._started}.sock"
+        try:
+            with self._process(*SERVE, "--root", str(root), "--socket", str(path)) as pid:
+                yield Served(path, pid)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+
+    @contextmanager
+    def floors(self) -> Iterator[Path]:
+        """The process of the floors; gives the folder of its sockets."""
+        folder = self.folder / f"floors{self._started}"
+        folder.mkdir()
+        try:
+            with self._process(*FLOORS, str(folder)):
+                yield folder
+        finally:
+            shutil.rmtree(folder)
+
+    @contextmanager
+    def _process(self, *command: str) -> Iterator[int]:
+        """Run a command, from when it says that it is ready (sd_notify(3)) until the body ends."""
+        self._started += 1
+        address = self.folder / f"notify{self._started}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready, (self.folder / "log").open("ab") as log:
+            ready.bind(str(address))
+            environment = {**os.environ, "NOTIFY_SOCKET": str(address)}
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+            try:
+                self._wait_ready(process, ready, command)
+                yield process.pid
+            finally:
+                process.terminate()
+                process.wait()
+
+    def _wait_ready(self, process: subprocess.Popen[bytes], ready: socket.socket, command: tuple[str, ...]) -> None:
+        ended = os.pidfd_open(process.pid)
+        try:
+            heard, _, _ = select.select([ready.fileno(), ended], [], [], START_SECONDS)
+        finally:
+            os.close(ended)
+        if ready.fileno() not in heard:
+            said = (self.folder / "log").read_text(errors="replace")[-2000:]
+            raise SystemExit(f"{' '.join(command)} did not become ready; it said:\n{said}")

@@ -1,0 +1,216 @@
+"""What the tests of the session share: both ends joined without a socket, and values of every kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from udfstore import calls
+from udfstore._pb import udfstore_pb2 as pb
+from udfstore.digest import BlobId
+from udfstore.model import Author, BlobInfo, Claim, Entry, Event
+from udfstore.refs import Prefix, Ref, Tag
+from udfstore.session.events import HostEvent, UdfEvent, Welcome
+from udfstore.session.host import HostSession
+from udfstore.session.udf import UdfSession
+from udfstore.wire import codec, limits
+from udfstore.wire.framing import FrameReader
+
+WELCOME = Welcome("test", bytes(range(16)), epoch=1, revision=7, chunk_bytes=1000, calls=4, session=3)
+ID = BlobId.of(b"content")
+REQUEST = bytes(range(16))
+
+
+def sent(outbox: object) -> bytes:
+    """All that waits, as the bytes that a socket would take."""
+    taken: list[bytes] = []
+
+    def send(buffers: list[memoryview]) -> int:
+        taken.extend(map(bytes, buffers))
+        return sum(map(len, buffers))
+
+    outbox.flush(send)  # type: ignore[attr-defined]
+    return b"".join(taken)
+
+
+class Talk:
+    """A host and a UDF, joined: `to_host` and `to_udf` carry what waits and give the events."""
+
+    def __init__(self, welcome: Welcome = WELCOME, claim: Claim | None = None) -> None:
+        self.host = HostSession(welcome)
+        self.udf = UdfSession(claim)
+
+    @classmethod
+    def greeted(cls, welcome: Welcome = WELCOME) -> Talk:
+        talk = cls(welcome)
+        talk.to_udf()
+        talk.to_host()
+        return talk
+
+    def to_host(self, data: bytes | None = None) -> list[HostEvent]:
+        return list(self.host.receive(sent(self.udf.outbox) if data is None else data))
+
+    def to_udf(self, data: bytes | None = None) -> list[UdfEvent]:
+        return list(self.udf.receive(sent(self.host.outbox) if data is None else data))
+
+
+class RawHost:
+    """A host that hears frames which our own UDF would not send."""
+
+    def __init__(self, welcome: Welcome = WELCOME, credit: bool = True, greet: bool = True) -> None:
+        self.session = HostSession(welcome)
+        self.answers()
+        if greet:
+            self.hear(pb.Response(hello=pb.Hello(protocol=1, credit=credit)))
+
+    def hear(self, *envelopes: pb.Response) -> list[HostEvent]:
+        return list(self.session.receive(b"".join(map(codec.encode, envelopes))))
+
+    def call(self, number: int, **op: object) -> list[HostEvent]:
+        return self.hear(pb.Response(call=pb.Call(call=number, request=REQUEST, **op)))  # type: ignore[arg-type]
+
+    def chunk(self, number: int, data: bytes) -> list[HostEvent]:
+        return self.hear(pb.Response(chunk=pb.Chunk(call=number, data=data)))
+
+    def commit(self, number: int, size: int, **more: object) -> list[HostEvent]:
+        return self.hear(pb.Response(commit=pb.Commit(call=number, size=size, **more)))  # type: ignore[arg-type]
+
+    def answers(self) -> list[pb.Request]:
+        """What it sends."""
+        reader = FrameReader(limits.of_hosts())
+        return [pb.Request.FromString(bytes(f.envelope)) for f in reader.receive(sent(self.session.outbox))]
+
+    def faults(self) -> list[tuple[int, str]]:
+        """Number and code of the faults among what it sends."""
+        return [(a.fault.call, a.fault.code) for a in self.answers() if a.WhichOneof("message") == "fault"]
+
+
+# --- values of every kind ---
+
+numbers = st.integers(0, 2**63 - 1)
+times = st.integers(-(2**63), 2**63 - 1)
+ids = st.binary(min_size=32, max_size=32).map(BlobId)
+id_lists = st.lists(ids, max_size=3).map(tuple)
+words = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,8}){0,2}", fullmatch=True)
+tags = names.map(Tag.parse)
+prefixes = st.one_of(st.just(""), names, names.map(lambda name: name + "/")).map(Prefix.parse)
+refs = st.one_of(
+    ids.map(Ref.of),
+    ids.map(lambda id: Ref.parse(id.hex[:12])),
+    ids.map(lambda id: Ref.parse(f"sha256:{id.hex[:9]}")),
+    tags.map(Ref.of),
+    st.builds(lambda tag, n: Ref.parse(f"{tag}@{n}"), tags, st.integers(-9, 10**9).filter(bool)),
+)
+printable = st.text(st.characters(categories=("L", "N", "P")), max_size=12)
+labels = st.dictionaries(printable.filter(bool), words, max_size=4)
+maybe_labels = st.one_of(st.none(), labels)
+maybe_number = st.one_of(st.none(), numbers)
+requests = st.binary(min_size=16, max_size=16)
+claims = st.builds(Claim, printable, printable, printable, printable)
+ints = st.integers(-1, 2**31 - 1)
+authors = st.builds(
+    Author, words, ints, st.lists(st.integers(0, 2**32 - 1), max_size=3).map(tuple), ints, words, words, claims
+)
+entries = st.builds(
+    Entry,
+    names,
+    numbers,
+    st.one_of(st.none(), ids),
+    numbers,
+    numbers,
+    times,
+    authors,
+    words,
+    labels,
+    numbers,
+    words,
+    id_lists,
+)
+infos = st.builds(
+    BlobInfo, ids, numbers, times, times, st.lists(words, max_size=3).map(tuple), numbers, st.one_of(st.none(), entries)
+)
+briefs = entries.map(lambda entry: entry.brief)
+
+
+def _record(entries: Iterable[Entry], author: Author, note: str) -> tuple[Entry, ...]:
+    return tuple(replace(entry, author=author, note=note) for entry in entries)
+
+
+records = st.builds(_record, st.lists(entries, min_size=1, max_size=3), authors, words)
+moved = records.flatmap(
+    lambda record: st.builds(
+        calls.Moved,
+        st.just(record),
+        st.lists(st.one_of(st.none(), briefs), min_size=len(record), max_size=len(record)).map(tuple),
+        st.lists(words, max_size=2).map(tuple),
+    )
+)
+events = st.one_of(
+    st.builds(Event, numbers, records, st.just(False)),
+    st.builds(Event, numbers, st.lists(entries, max_size=2).map(tuple), st.just(True)),
+)
+sessions = st.builds(
+    calls.Session,
+    numbers,
+    authors,
+    times,
+    st.integers(0, 2**32 - 1),
+    st.lists(st.builds(calls.Following, names, numbers, st.one_of(st.none(), ids), words), max_size=2).map(tuple),
+)
+health = st.builds(
+    calls.Health,
+    words, words, st.integers(0, 2**32 - 1), st.binary(max_size=16), numbers, numbers, numbers, numbers, numbers,
+    st.integers(0, 2**32 - 1), times, numbers, words,
+)  # fmt: skip
+
+steps = st.builds(calls.Step, tags, refs, maybe_number, maybe_labels, id_lists)
+untags = st.lists(tags, min_size=1, max_size=4).flatmap(
+    lambda tags: st.builds(
+        calls.Untag,
+        st.just(tuple(tags)),
+        st.one_of(
+            st.just(()),
+            st.lists(st.one_of(st.none(), numbers), min_size=len(tags), max_size=len(tags)).map(tuple),
+        ),
+        words,
+        requests,
+    )
+)
+CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
+    calls.Save: st.builds(calls.Save, st.one_of(st.none(), ids), maybe_number, requests),
+    calls.Load: st.builds(calls.Load, refs, numbers, maybe_number),
+    calls.Stat: st.builds(calls.Stat, refs),
+    calls.Verify: st.builds(calls.Verify, refs),
+    calls.Why: st.builds(calls.Why, refs),
+    calls.ListBlobs: st.builds(calls.ListBlobs),
+    calls.Missing: st.builds(calls.Missing, id_lists),
+    calls.Delete: st.builds(calls.Delete, refs, st.booleans(), st.booleans(), requests),
+    calls.Move: st.builds(calls.Move, st.lists(steps, min_size=1, max_size=3).map(tuple), words, requests),
+    calls.Rollback: st.builds(calls.Rollback, tags, maybe_number, maybe_number, words, maybe_labels, requests),
+    calls.Untag: untags,
+    calls.GetTag: st.builds(calls.GetTag, refs),
+    calls.ListTags: st.builds(calls.ListTags, prefixes),
+    calls.History: st.builds(calls.History, tags),
+    calls.Watch: st.builds(calls.Watch, prefixes, maybe_number, numbers),
+    calls.Used: st.builds(calls.Used, tags, numbers, ids, words, requests),
+    calls.Status: st.builds(calls.Status),
+    calls.Sessions: st.builds(calls.Sessions),
+}
+RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
+    calls.Saved: st.builds(calls.Saved, ids, numbers, st.booleans(), st.one_of(st.none(), entries)),
+    calls.Loaded: st.builds(calls.Loaded, numbers),
+    BlobInfo: infos,
+    calls.Kept: st.builds(
+        calls.Kept, infos, st.lists(briefs, max_size=2).map(tuple), st.lists(briefs, max_size=2).map(tuple), numbers
+    ),
+    calls.MissingIds: st.builds(calls.MissingIds, id_lists),
+    calls.Deleted: st.builds(calls.Deleted, ids, numbers, st.lists(words, max_size=3).map(tuple), numbers),
+    calls.Moved: moved,
+    Entry: entries,
+    calls.Noted: st.builds(calls.Noted, numbers),
+    calls.Health: health,
+    type(None): st.none(),
+}

@@ -1,0 +1,203 @@
+"""The settings of a server: flags, environment and a TOML file, under the same names.
+
+`connections` is the flag `--connections`, the variable `$UDFSTORE_CONNECTIONS` and the key `connections`. A flag beats
+the environment, which beats the file. docs/configuration.md lists all.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+from annotated_types import Ge, Gt
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError, create_model
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from udfstore.errors import UsageError
+from udfstore.server.limits import ServerLimits
+from udfstore.store import StoreLimits
+
+ENVIRONMENT = "UDFSTORE_"
+"""What the variable of each setting begins with."""
+
+_Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
+
+_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from"}
+
+
+def _path(value: object) -> object:
+    if value == "":
+        raise ValueError("an empty path")
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _mode(value: object) -> object:
+    try:
+        mode = int(value, 8) if isinstance(value, str) else value
+    except ValueError:
+        mode = None
+    if not isinstance(mode, int) or not 0 <= mode <= 0o777:
+        raise ValueError("permissions are octal digits, 0 to 0777")
+    return mode
+
+
+AnyPath = Annotated[Path, BeforeValidator(_path)]
+Mode = Annotated[int, BeforeValidator(_mode)]
+
+
+class Settings(BaseSettings):
+    """What can be set, without the limits: those are added from their own classes, with the same names."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT, env_ignore_empty=True, extra="forbid")
+
+    root: AnyPath | None = Field(None, description="Folder of the store; made if it is missing.")
+    socket: AnyPath | None = Field(None, description="Path of the socket.")
+    socket_mode: Mode | None = Field(
+        None, description="Permissions of the socket, octal; 0600, or 0660 with socket_group."
+    )
+    socket_group: str | None = Field(
+        None, description="Group that may connect; the socket's folder must let it in.", min_length=1
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        "auto", description="Form of the log on stderr: human, json, or auto (human on a terminal)."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+
+    @property
+    def mode(self) -> int:
+        """Permissions of the socket."""
+        if self.socket_mode is not None:
+            return self.socket_mode
+        return 0o600 if self.socket_group is None else 0o660
+
+    @property
+    def server_limits(self) -> ServerLimits:
+        """The limits of the server."""
+        return _limits(self, ServerLimits)
+
+    @property
+    def store_limits(self) -> StoreLimits:
+        """The limits of the store. Raises `UsageError` where they contradict each other."""
+        return _limits(self, StoreLimits)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, file."""
+        flags, file = (InitSettingsSource(settings_cls, given) for given in init_settings().values())
+        return flags, EnvSettingsSource(settings_cls), file
+
+
+def _limits(settings: Settings, kind: type[_Limits]) -> _Limits:
+    given = {field.name: getattr(settings, field.name) for field in fields(kind)}
+    return kind(**{name: int(value) if isinstance(value, ByteSize) else value for name, value in given.items()})
+
+
+def _limit_fields(kind: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    hints, told = get_type_hints(kind), _told(kind)
+    for field in fields(kind):
+        assert field.default is not MISSING, "every limit has a default"
+        hint = hints[field.name]
+        if field.name.endswith("_bytes") or field.name == "preallocate_from":
+            hint = ByteSize | None if type(None) in get_args(hint) else ByteSize
+        bound = Ge(0) if field.name in _MAY_BE_ZERO else Gt(0)
+        yield field.name, (Annotated[hint, bound], Field(field.default, description=told.get(field.name, "")))
+
+
+def _told(kind: type) -> dict[str, str]:
+    """What the lines below the fields of a class say of each: its first sentence."""
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    told = {}
+    for field, below in pairwise(body.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                told[name] = " ".join(text.split()).partition(". ")[0].rstrip(".") + "."
+    return told
+
+
+_limits_of_all: dict[str, Any] = dict([*_limit_fields(ServerLimits), *_limit_fields(StoreLimits)])
+Everything: type[Settings] = create_model("Everything", __base__=Settings, **_limits_of_all)
+"""All settings."""
+
+
+def read(flags: Mapping[str, str], file: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """All settings, from flags (as text, by name), the environment and the configuration file (see `find`).
+
+    Raises `UsageError` that names the flag, the variable, or the file and key that is wrong.
+    """
+    keys = {} if file is None else _keys(file)
+    try:
+        given: dict[str, Any] = {"flags": flags, "file": keys}
+        return Everything(**given)
+    except ValidationError as error:
+        wrong = [_wrong(str(found["loc"][0]), found, flags, file, keys, environ) for found in error.errors()]
+        raise UsageError("; ".join(wrong)) from error
+
+
+def find(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The configuration file, if there is one. One that was named must be there (`UsageError`)."""
+    variable = environ.get(f"{ENVIRONMENT}CONFIG")
+    if config is None and not variable:
+        return next((place for place in places(environ) if place.is_file()), None)
+    named, by = (config, "--config") if config is not None else (Path(variable or ""), f"${ENVIRONMENT}CONFIG")
+    if not named.is_file():
+        raise UsageError(f"{by}: there is no configuration file {named}")
+    return named
+
+
+def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Where a configuration file is looked for that nobody named."""
+    home, own = environ.get("HOME"), environ.get("XDG_CONFIG_HOME")
+    folder = Path(own) if own else Path(home) / ".config" if home else None
+    mine = [folder / "udfstore" / "config.toml"] if folder else []
+    return [*mine, Path("/etc/udfstore/config.toml")]
+
+
+def _keys(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} is not TOML: {error}") from error
+
+
+def _wrong(
+    name: str,
+    found: Any,
+    flags: Mapping[str, str],
+    file: Path | None,
+    keys: Mapping[str, Any],
+    environ: Mapping[str, str],
+) -> str:
+    """One wrong setting, with the place where it was made."""
+    if name not in Everything.model_fields:
+        near = difflib.get_close_matches(name, Everything.model_fields, 1)
+        return f"{file}: there is no setting {name}" + (f"; {near[0]}?" if near else "")
+    variable = f"{ENVIRONMENT}{name.upper()}"
+    if name in flags:
+        place, value = f"--{name.replace('_', '-')}", flags[name]
+    elif environ.get(variable):
+        place, value = f"${variable}", environ[variable]
+    else:
+        place, value = f"{file}: {name}", str(keys.get(name))
+    return f"{place}: {found['msg'].removeprefix('Value error, ')}, got {value!r}"
