@@ -54,10 +54,8 @@ def udfstore(
 def process(environment: dict[str, str]) -> Process:
     """Run a command as a process of its own."""
 
-    def run(
-        *words: object, stdin: bytes = b"", cwd: Path | None = None, **more: str
-    ) -> subprocess.CompletedProcess[bytes]:
+    def run(*words: object, stdin: bytes = b"", **more: str) -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "udfstore", *map(str, words)]
-        return subprocess.run(command, input=stdin, capture_output=True, cwd=cwd, env=environment | more, timeout=60)
+        return subprocess.run(command, input=stdin, capture_output=True, env=environment | more, timeout=60)
 
     return run

@@ -198,3 +198,12 @@ def _ends(udfstore: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException) 
     monkeypatch.setattr(app, "_run", failing)
     done = udfstore("ls")
     return done.status, done.err
+
+
+def test_replay_says_how_much_came_as_expected(udfstore: Run, server: Path) -> None:
+    transcript = Path(__file__).parents[1] / "transcripts" / "fault-not-found.transcript"
+    done = udfstore("replay", transcript, "--socket", server)
+    assert done.err == ""
+    assert done.status == 0
+    assert done.text.endswith(" frames came as expected\n")
+    assert udfstore("replay", "/none", "--socket", server).status == 2

@@ -91,31 +91,3 @@ def test_a_base_installation_names_the_extra(
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.decode() == f"udfstore: {missing} is not installed; run: pip install 'udfstore[server]'\n"
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("udfstore get comp", {"complete/x", "complete/y"}),
-        ("udfstore get complete/y@", {"complete/y@1", "complete/y@2"}),
-        ("udfstore rollback complete/x", {"complete/x"}),
-        ("udfstore get nothing/", set()),
-        ("udfstore ro", {"rollback"}),
-    ],
-)
-def test_completion_knows_commands_tags_and_versions(
-    process: Process, server: Path, line: str, words: set[str]
-) -> None:
-    socket = {"UDFSTORE_SOCKET": str(server)}
-    if not process("ls", "complete/", **socket).stdout:
-        for tag in ("x", "y", "y"):
-            process("put", "-", "--tag", f"complete/{tag}", stdin=b"", **socket)
-    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_UDFSTORE_COMPLETE": "complete_bash"}
-    done = process(**socket, **asked)
-    assert (set(done.stdout.decode().split()), done.stderr) == (words, b"")
-
-
-def test_completion_without_a_server_offers_nothing_and_says_nothing(process: Process, tmp_path: Path) -> None:
-    asked = {"COMP_WORDS": "udfstore get x", "COMP_CWORD": "2", "_UDFSTORE_COMPLETE": "complete_bash"}
-    done = process(UDFSTORE_SOCKET=str(tmp_path / "none"), **asked)
-    assert (done.stdout.strip(), done.stderr) == (b"", b"")

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cli_kit import Process, Serving, clean_environment
+import structlog
+from cli_kit import Process, Run, Serving, clean_environment
 
 Serve = Callable[..., Serving]
 
@@ -182,23 +183,25 @@ def place(tmp_path: Path) -> Path:
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(
-    process: Process, place: Path, words: list[str], status: int, told: str
+    udfstore: Run, monkeypatch: pytest.MonkeyPatch, place: Path, words: list[str], status: int, told: str
 ) -> None:
-    usual = ["--root", "root", "--socket", "s"]
-    done = process("serve", *usual, *words, cwd=place)
-    assert told in done.stderr.decode()
-    assert done.returncode == status
-    assert done.stderr.count(b"\n") == 1
-    assert done.stderr.startswith(b"udfstore: ")
+    monkeypatch.chdir(place)
+    done = udfstore("serve", "--root", "root", "--socket", "s", *words)
+    structlog.reset_defaults()
+    assert told in done.err
+    assert done.status == status
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("udfstore: ")
 
 
-def test_a_group_that_cannot_enter_is_told_what_to_do(process: Process, tmp_path: Path) -> None:
+def test_a_group_that_cannot_enter_is_told_what_to_do(udfstore: Run, tmp_path: Path) -> None:
     name = next(group.gr_name for group in grp.getgrall() if group.gr_gid != tmp_path.stat().st_gid)
     folder = tmp_path / "run"
     folder.mkdir(mode=0o700)
-    done = process("serve", "--root", tmp_path / "root", "--socket", folder / "s", "--socket-group", name)
-    assert done.returncode == 2
-    assert f"chgrp {name} {folder}" in done.stderr.decode()
+    done = udfstore("serve", "--root", tmp_path / "root", "--socket", folder / "s", "--socket-group", name)
+    structlog.reset_defaults()
+    assert done.status == 2
+    assert f"chgrp {name} {folder}" in done.err
 
 
 def test_status_in_json_is_for_health_checks(serve: Serve, process: Process, flags: list[str], tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_save_that_is_cancelled_leaves_nothing_and_the_connection_usable(
             for wanted in range(3):
                 with anyio.CancelScope() as scope:
                     endless = Endless(wanted, partial(anyio.from_thread.run_sync, scope.cancel))
-                    await store.save(endless, tag="x")  # type: ignore[arg-type]
+                    await store.save(endless, tag="x")
                 assert scope.cancelled_caught
             saved = await store.save(content())
             assert [blob.id async for blob in store.blobs()] == [saved.id]
@@ -235,7 +235,7 @@ def test_closing_wakes_whoever_waits(run: Any, own_server: ServerProcess, doing:
 
         async def save() -> None:
             with pytest.raises(NoServer):
-                await store.save(Endless(0, hang))  # type: ignore[arg-type]
+                await store.save(Endless(0, hang))
 
         async def ask() -> None:
             own_server.pause()

@@ -51,7 +51,7 @@ def test_eight_threads_use_one_store_while_another_watches(threaded: Any, unique
 
     watching = in_thread(watch)
     assert watching_since.wait(SECONDS)
-    for done in [in_thread(lambda thread=thread: use(thread)) for thread in range(threads)]:  # type: ignore[misc]
+    for done in [in_thread(lambda thread=thread: use(thread)) for thread in range(threads)]:
         done.result(SECONDS)
     assert watching.result(SECONDS) == list(range(1, rounds * threads + 1))
 
@@ -61,14 +61,14 @@ def test_large_saves_and_loads_share_the_connection(threaded: Any) -> None:
         return bool(threaded.load(threaded.save(data).id) == data)
 
     contents = [os.urandom(5 * MIB) for _ in range(4)]
-    assert all(done.result(SECONDS) for done in [in_thread(lambda data=data: carry(data)) for data in contents])  # type: ignore[misc]
+    assert all(done.result(SECONDS) for done in [in_thread(lambda data=data: carry(data)) for data in contents])
 
 
 def test_more_calls_at_once_than_the_server_takes_wait_for_their_turn(
     server: ServerProcess, unique: str, content: Content
 ) -> None:
     with udfstore.connect(server.socket) as store:
-        saves = [in_thread(lambda n=n: store.save(content(n)).id) for n in range(150)]  # type: ignore[misc]
+        saves = [in_thread(lambda n=n: store.save(content(n)).id) for n in range(150)]
         assert [save.result(SECONDS) for save in saves] == [BlobId.of(content(n)) for n in range(150)]
 
 
@@ -100,7 +100,7 @@ def test_closing_wakes_whoever_waits(own_server: ServerProcess) -> None:
             waiting.set()
             return bytes(most)
 
-    saving = in_thread(lambda: store.save(Source()))  # type: ignore[arg-type]
+    saving = in_thread(lambda: store.save(Source()))
     assert waiting.wait(SECONDS)
     asking = in_thread(store.status)
     store.close()
@@ -149,6 +149,9 @@ store.save(b"model", tag="models/x")
 watch = store.watch("models/")
 next(watch)
 mine = session(store)
+closed = udfstore.connect(sys.argv[1])
+closed.close()
+files = [open("/dev/zero", "rb", buffering=0) for _ in range(8)]  # with the descriptors that it had
 stop = threading.Event()
 
 def busy():
@@ -163,6 +166,7 @@ for turn in range(20):
     if child == 0:
         try:
             watch.close()
+            assert all(file.read(1) == bytes(1) for file in files)
             assert store.load("models/x") == b"model"
             assert session(store) != mine
             store.tag("models/child", "models/x")

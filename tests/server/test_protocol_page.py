@@ -17,8 +17,8 @@ from udfstore import calls, model, refs
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.client import retry
 from udfstore.errors import CODES
-from udfstore.server.connection import CHUNKS_WAITING
 from udfstore.server.limits import ServerLimits
+from udfstore.server.transfers import CHUNKS_WAITING
 from udfstore.wire import codec, limits
 from udfstore.wire.transcript import parse
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -249,6 +252,14 @@ def test_the_first_frame_of_a_client_that_differs_is_told(tmp_path: Path) -> Non
     assert "frame 5 (line" in str(error)
     assert "content of load" in error.expected
     assert "content of stat" in error.got
+
+
+def test_the_command_says_what_differs_and_exits_with_1(tmp_path: Path, live: LiveServer) -> None:
+    path = altered(tmp_path, "fault-not-found", lambda text: text.replace('"not-found"', '"gone"'))
+    command = [sys.executable, "-m", "udfstore", "replay", str(path), "--socket", str(live.socket)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(r'frame 4 \(line \d+\) differs \(expected .*"gone".*, got .*"not-found"', done.stderr)
 
 
 def test_a_client_that_breaks_the_protocol_is_no_client_to_test_against(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from udfstore.cli.output import put_array, put_lines, tell
 from udfstore.cli.stores import opened, words
 from udfstore.cli.tags import tell_move
 from udfstore.cli.words import Expect, Json, Label, Note, RefWord, Root, Socket, labels
-from udfstore.errors import UsageError
+from udfstore.errors import NotFound, UsageError
 from udfstore.refs import Ref
 
 if TYPE_CHECKING:
@@ -97,12 +97,16 @@ def _refuse_tag(store: BaseStore, ref: Ref) -> None:
     """A tag without a version is a name that moves: removing what it happens to name now is seldom meant."""
     if ref.tag is None or ref.version is not None:
         return
-    entry = store.stat(ref).entry
-    if entry is not None:
-        raise UsageError(
-            f"{entry.tag} is a tag: `udfstore untag {entry.tag}` deletes the tag and keeps the content; "
-            f"to remove the content name its version: `udfstore rm {entry.ref}`"
-        )
+    try:
+        entry = store.get_tag(ref)
+    except NotFound:
+        if ref.short:
+            return  # the digits of an ID, then
+        raise
+    raise UsageError(
+        f"{entry.tag} is a tag: `udfstore untag {entry.tag}` deletes the tag and keeps the content; "
+        f"to remove the content name its version: `udfstore rm {entry.ref}`"
+    )
 
 
 def why(ref: RefWord, json: Json = False, root: Root = None, socket: Socket = None) -> None:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -61,8 +62,7 @@ async def _serve(server: Server, listener: Listener, root: Path, greeting: str) 
             _log.info("ready", root=str(root), socket=str(listener.path), version=__version__, pid=os.getpid())
         await _notify("READY=1")
 
-    await server.run(listener, ready)
-    await _notify("STOPPING=1")
+    await server.run(listener, ready, partial(_notify, "STOPPING=1"))
 
 
 async def _notify(state: str) -> None:

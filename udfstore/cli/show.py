@@ -63,9 +63,8 @@ def said(entry: Entry) -> str:
 def author(someone: Author) -> str:
     """Who did it, with what else they claimed."""
     claim = someone.claim
-    more = [f"{name} {text}" for name, text in (("host", claim.host), ("job", claim.job), ("commit", claim.commit))]
-    told = [part for part, text in zip(more, (claim.host, claim.job, claim.commit), strict=True) if text]
-    return one_line(", ".join((str(someone), *told)))
+    more = (("host", claim.host), ("job", claim.job), ("commit", claim.commit))
+    return one_line(", ".join([str(someone), *(f"{name} {text}" for name, text in more if text)]))
 
 
 def tag_row(entry: Entry) -> Sequence[str]:
@@ -74,27 +73,25 @@ def tag_row(entry: Entry) -> Sequence[str]:
     return entry.ref, blob(entry), amount, when(entry.time_ns), author(entry.author), said(entry)
 
 
+def naming(info: BlobInfo) -> str:
+    """The newest versions that name a blob, and how many older ones do."""
+    older = f"{info.history} older version{'s'[: info.history != 1]}"
+    return ", ".join([*info.tags, *([older] if info.history else [])])
+
+
 def blob_row(info: BlobInfo) -> Sequence[str]:
     """A blob as `blobs` lists it."""
-    older = f"and {info.history} older" if info.tags else f"{info.history} older"
-    return (
-        str(info.id),
-        size(info.size),
-        when(info.saved_ns),
-        ", ".join(info.tags) + (f" {older}" if info.history else ""),
-    )
+    return str(info.id), size(info.size), when(info.saved_ns), naming(info)
 
 
 def blob_facts(info: BlobInfo) -> Iterator[str]:
     """All that is known of a blob, and of the entry through which it was asked for."""
-    older = f"{info.history} older version{'s'[: info.history != 1]}"
-    names = [*info.tags, *([older] if info.history else [])]
     pairs = [
         ("id", str(info.id)),
         ("size", f"{size(info.size)} ({info.size:,} bytes)"),
         ("saved", when(info.saved_ns)),
         ("verified", when(info.verified_ns)),
-        ("named by", ", ".join(names) or "nothing"),
+        ("named by", naming(info) or "nothing"),
     ]
     if (entry := info.entry) is not None:
         pairs += [
@@ -103,7 +100,7 @@ def blob_facts(info: BlobInfo) -> Iterator[str]:
             ("author", author(entry.author)),
             ("note", one_line(entry.note)),
             ("labels", "  ".join(one_line(f"{key}={value}") for key, value in sorted(entry.labels.items()))),
-            ("source", f"{entry.source}" + (f", back to @{entry.origin}" if entry.origin else "")),
+            ("source", entry.source + (f", back to @{entry.origin}" if entry.origin else "")),
             ("links", ", ".join(link.short for link in entry.links)),
         ]
     return facts(pairs)

@@ -117,7 +117,7 @@ class BlockingLink:
         self._let_go()
 
     def _let_go(self) -> None:
-        if not self._polling:
+        if not self._polling and self._link.socket.fileno() != -1:
             self._link.socket.close()
             os.close(self._wake_out)
             os.close(self._wake_in)

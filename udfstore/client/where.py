@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from udfstore.errors import UsageError
 from udfstore.model import Claim
 
 SERVICE_SOCKET = Path("/run/udfstore/udfstore.sock")
@@ -20,7 +21,12 @@ def default_root(environ: Mapping[str, str] = os.environ) -> Path:
     if named:
         return Path(named)
     data = environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "udfstore"
+    if data:
+        return Path(data) / "udfstore"
+    try:
+        return Path.home() / ".local" / "share" / "udfstore"
+    except RuntimeError:
+        raise UsageError("this user has no home folder: name the root with --root or $UDFSTORE_ROOT") from None
 
 
 def socket_in(root: Path) -> Path:

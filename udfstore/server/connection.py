@@ -9,8 +9,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import structlog
 import trio
@@ -19,9 +19,9 @@ from udfstore import calls
 from udfstore.errors import Cancelled, Closing, InternalError, ProtocolError, TimedOut, UdfstoreError
 from udfstore.model import Caller
 from udfstore.server.incoming import Incoming
-from udfstore.server.limits import ServerLimits
 from udfstore.server.pump import Broken, Pump
-from udfstore.service import Service
+from udfstore.server.rooms import Rooms
+from udfstore.server.transfers import Transfers
 from udfstore.session.events import (
     Committed,
     Content,
@@ -35,27 +35,7 @@ from udfstore.session.events import (
     Withdrawn,
 )
 from udfstore.session.host import HostSession, State
-from udfstore.store import Upload
 from udfstore.version import __version__
-
-CHUNKS_WAITING = 2
-"""Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
-
-_Result = TypeVar("_Result")
-
-
-@dataclass(slots=True)
-class Rooms:
-    """What all connections of a server share."""
-
-    service: Service
-    limits: ServerLimits
-    reads: trio.CapacityLimiter
-    writes: trio.CapacityLimiter
-    commits: trio.lowlevel.ParkingLot
-    """Wakes the watches after each commit."""
-    buffer: memoryview
-    """Every connection reads into it: nothing of it outlives the call that read."""
 
 
 class Connection:
@@ -80,12 +60,12 @@ class Connection:
         )
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
         self._tasks: dict[int, trio.CancelScope] = {}
-        self._saves: dict[int, Incoming] = {}
         self._watches: set[int] = set()
         self._changed = trio.lowlevel.ParkingLot()
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
         self._reading = trio.CancelScope()
         self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed)
+        self._transfers = Transfers(self._session, self._pump, rooms, self._changed)
 
     # --- the life of a connection ---
 
@@ -155,7 +135,7 @@ class Connection:
         if self._session.outbox.small_bytes > self._limits.waiting_bytes:
             return False
         return self._session.counts_credit or all(
-            save.size <= self._limits.window_bytes for save in self._saves.values()
+            save.size <= self._limits.window_bytes for save in self._transfers.saves.values()
         )
 
     @property
@@ -170,11 +150,11 @@ class Connection:
             case Opened():
                 self._open(event.call, event.op)
             case Content():
-                if event.call in self._saves:
-                    self._saves[event.call].put(event.data)
+                if event.call in self._transfers.saves:
+                    self._transfers.saves[event.call].put(event.data)
             case Committed():
-                if event.call in self._saves:
-                    self._saves[event.call].commit = event.commit
+                if event.call in self._transfers.saves:
+                    self._transfers.saves[event.call].commit = event.commit
             case Withdrawn() | Failed():
                 self._cancel(event.call)
             case Hello():
@@ -195,7 +175,7 @@ class Connection:
         elif kind in service.change:
             self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
         elif isinstance(call, calls.Save):
-            self._saves[number] = Incoming()
+            self._transfers.saves[number] = Incoming()
             self._start(number, self._save, call)
         elif isinstance(call, calls.Load):
             self._start(number, self._load, call)
@@ -264,7 +244,7 @@ class Connection:
             self._fault(number, self._explain(error))
         finally:
             self._tasks.pop(number, None)
-            self._saves.pop(number, None)
+            self._transfers.saves.pop(number, None)
             self._watches.discard(number)
             if scope.cancelled_caught:
                 self._fault(number, Cancelled("the call was taken back"))
@@ -274,90 +254,27 @@ class Connection:
         if number in self._tasks:
             self._tasks[number].cancel()
 
-    async def _in_thread(self, limiter: trio.CapacityLimiter, do: Callable[..., _Result], *args: Any) -> _Result:
-        return await trio.to_thread.run_sync(do, *args, limiter=limiter)
-
-    async def _until(self, ready: Callable[[], bool], what: str) -> None:
-        """Wait for the peer, which has so long to make progress."""
-        seconds = self._limits.progress_seconds
-        with trio.move_on_after(seconds) as scope:
-            while not ready():
-                await self._changed.park()
-        if scope.cancelled_caught:
-            raise TimedOut(f"no {what} from the client", expected=f"within {seconds:g} s")
-
     async def _ask(self, number: int, call: calls.PlainCall) -> None:
         answer = self._rooms.service.slow[type(call)]
-        self._result(number, await self._in_thread(self._rooms.reads, answer, self._caller, call))
+        self._result(number, await self._rooms.reading(answer, self._caller, call))
 
     async def _save(self, number: int, call: calls.Save) -> None:
-        service, writes = self._rooms.service, self._rooms.writes
-        begun = await self._in_thread(writes, service.upload, self._caller, call)
-        if isinstance(begun, calls.Saved):
-            self._result(number, begun)
-            return
-        upload = begun
-        try:
-            commit = await self._write_content(number, upload)
-            id, existed = await self._in_thread(writes, upload.commit, commit.size, commit.id)
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._in_thread(writes, upload.abort)
-        saved = calls.Saved(id, upload.size, existed)
-        if commit.target is None:
+        saved, commit = await self._transfers.save(number, self._caller, call)
+        if commit is None or commit.target is None:
             self._result(number, saved)
         else:
             self._change(
                 number,
-                lambda: service.target(self._caller, saved, commit),
+                lambda: self._rooms.service.target(self._caller, saved, commit),
                 lambda moved: replace(saved, entry=moved.entries[0]),
             )
 
-    async def _write_content(self, number: int, upload: Upload) -> calls.Commit:
-        """Write what comes, grant as much again, until the commit."""
-        incoming, limits = self._saves[number], self._limits
-        self._grant(number, limits.first_window_bytes)
-        widen = limits.window_bytes - limits.first_window_bytes
-        while True:
-            await self._until(lambda: bool(incoming.data) or incoming.commit is not None, "content")
-            if not incoming.data:
-                break
-            data = incoming.take()
-            await self._in_thread(self._rooms.writes, upload.write, data)
-            self._grant(number, len(data) + widen)
-            widen = 0
-            self._changed.unpark_all()
-        assert incoming.commit is not None
-        return incoming.commit
-
-    def _grant(self, number: int, amount: int) -> None:
-        self._session.grant(number, amount)
-        self._pump.flush()
-
     async def _load(self, number: int, call: calls.Load) -> None:
-        session, reads = self._session, self._rooms.reads
-        head, file = await self._in_thread(reads, self._rooms.service.open, self._caller, call)
-        try:
-            session.head(number, head)
-            self._pump.flush()
-            sent = 0
-            while sent < head.length:
-                await self._until(lambda: session.outbox.waiting(number) < CHUNKS_WAITING, "reading")
-                await self._until(lambda: session.credit(number) != 0, "credit")
-                credit = session.credit(number)
-                most = min(self._limits.chunk_bytes, head.length - sent)
-                size = most if credit is None else min(most, credit)
-                data = await self._in_thread(reads, file.pread, head.offset + sent, size)
-                session.chunk(number, data)
-                self._pump.flush()
-                sent += size
-            self._result(number, calls.Loaded(sent))
-        finally:
-            file.close()
+        self._result(number, await self._transfers.load(number, self._caller, call))
 
     async def _list(self, number: int, call: calls.StreamCall) -> None:
         for batch in self._rooms.service.stream[type(call)](self._caller, call):
-            await self._send_pages(number, batch, self._until)
+            await self._send_pages(number, batch, self._transfers.until)
         self._result(number, None)
 
     async def _watch(self, number: int, call: calls.Watch) -> None:

@@ -94,10 +94,15 @@ def _bind(path: Path, mode: int, gid: int) -> socket.socket:
         raise Denied(f"cannot bind the socket {path}: {error.strerror}") from error
     finally:
         os.umask(before)
-    if gid != -1:
-        os.chown(path, -1, gid)
-    path.chmod(mode)
-    listener.listen(BACKLOG)
+    try:
+        if gid != -1:
+            os.chown(path, -1, gid)
+        path.chmod(mode)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        path.unlink(missing_ok=True)
+        raise Denied(f"cannot open the socket {path} to others: {error.strerror}") from error
     return listener
 
 

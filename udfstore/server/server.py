@@ -15,17 +15,22 @@ import trio
 
 from udfstore.errors import Busy, Closing, UdfstoreError
 from udfstore.model import Caller
-from udfstore.server.connection import Connection, Rooms
+from udfstore.server.connection import Connection
 from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
 from udfstore.server.pump import RECEIVE_BYTES
+from udfstore.server.rooms import Rooms
 from udfstore.service import Register, Service
 from udfstore.session.host import refusal
 from udfstore.store import Store
 
 SWEEP_SECONDS = 60.0
 """Between two looks for removed files whose time has come; the grace itself is an hour."""
+
+
+async def _quiet() -> None:
+    """Nobody wants to know."""
 
 
 class Server:
@@ -48,8 +53,13 @@ class Server:
         self._closing = False
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-    async def run(self, listener: Listener, ready: Callable[[], Awaitable[None]]) -> None:
-        """Serve until SIGTERM or SIGINT, then drain: no new calls, and a grace time for those that run."""
+    async def run(
+        self, listener: Listener, ready: Callable[[], Awaitable[None]], stopping: Callable[[], Awaitable[None]] = _quiet
+    ) -> None:
+        """Serve until SIGTERM or SIGINT, then drain: no new calls, and a grace time for those that run.
+
+        `ready` is called once connections are taken, `stopping` when no more are.
+        """
         raise_descriptor_limit()
         async with self._told_of_commits(), trio.open_nursery() as serving:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -62,6 +72,7 @@ class Server:
                         break
                     accepting.cancel_scope.cancel()
                 listener.close()
+                await stopping()
                 serving.cancel_scope.deadline = trio.current_time() + self._limits.grace_seconds
                 self._closing = True
                 for connection in list(self._connections):

@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from udfstore import calls
@@ -92,7 +93,9 @@ class Service:
 
     def why(self, caller: Caller, call: calls.Why) -> calls.Kept:
         """What keeps a blob."""
-        return self.store.why(call.ref)
+        kept = self.store.why(call.ref)
+        named, linked = (tuple(entry.brief for entry in entries) for entries in (kept.named, kept.linked))
+        return replace(kept, named=named, linked=linked)
 
     def missing(self, caller: Caller, call: calls.Missing) -> calls.MissingIds:
         """Which blobs are not there."""

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,6 +26,9 @@ from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entr
 from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
 from udfstore.store.upload import Upload, Yard
 from udfstore.store.view import BlobRow, State, View
+
+HASHING = 4
+"""Threads that hash saves while they are written; more saves at once than that keep the cores busy anyway."""
 
 
 def _ignore(_: str) -> None:
@@ -67,6 +70,7 @@ class Store:
         self.epoch = parts.format.epoch
         self._parts = parts
         self._closed = False
+        self._hashing = ThreadPoolExecutor(HASHING, "hash")
         self._yard = Yard(
             staging=parts.layout.staging,
             files=parts.files,
@@ -74,6 +78,7 @@ class Store:
             clock=parts.clock,
             known_saved_ns=self._known_saved_ns,
             index=self._index,
+            hashing=self._hashing,
         )
 
     @property
@@ -98,6 +103,7 @@ class Store:
         """Finish queued changes, note the clean end in the log, let go of the root. May be called again."""
         if not self._closed:
             self._closed = True
+            self._hashing.shutdown()
             self._parts.close()
 
     def __enter__(self) -> Store:

@@ -1,0 +1,152 @@
+"""The content of one connection's saves and loads, between the session's chunks and the store's files.
+
+Waiting for the peer is done on the loop, waiting for the disk in threads. A thread call takes as much as there is to
+do: a small blob is saved or loaded in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from udfstore import calls
+from udfstore.errors import TimedOut
+from udfstore.model import Caller
+from udfstore.server.incoming import Incoming, Piece
+from udfstore.server.pump import Pump
+from udfstore.server.rooms import Rooms
+from udfstore.session.host import HostSession
+from udfstore.store import BlobFile, Upload
+
+CHUNKS_WAITING = 2
+"""Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
+
+
+class Transfers:
+    """The saves and loads of one connection."""
+
+    def __init__(self, session: HostSession, pump: Pump, rooms: Rooms, changed: trio.lowlevel.ParkingLot) -> None:
+        self.saves: dict[int, Incoming] = {}
+        self._session = session
+        self._pump = pump
+        self._rooms = rooms
+        self._limits = rooms.limits
+        self._changed = changed
+
+    async def until(self, ready: Callable[[], bool], what: str) -> None:
+        """Wait for the peer. Raises `TimedOut` when it makes no progress."""
+        seconds = self._limits.progress_seconds
+        with trio.move_on_after(seconds) as scope:
+            while not ready():
+                await self._changed.park()
+        if scope.cancelled_caught:
+            raise TimedOut(f"no {what} from the client", expected=f"within {seconds:g} s")
+
+    # --- saves ---
+
+    async def save(self, number: int, caller: Caller, call: calls.Save) -> tuple[calls.Saved, calls.Commit | None]:
+        """Take a save's content; gives what became of it and its commit: None if the store had what was announced."""
+        service, incoming = self._rooms.service, self.saves[number]
+        if call.id is not None:
+            begun = await self._rooms.writing(service.upload, caller, call)
+            if isinstance(begun, calls.Saved):
+                return begun, None
+            return await self._finish(number, incoming, begun, self._limits.first_window_bytes)
+        self._grant(number, self._limits.first_window_bytes)  # nothing to look up: content may come at once
+        await self.until(incoming.ready, "content")
+        commit, pieces = incoming.commit, incoming.take()
+
+        def begin() -> calls.Saved | Upload:
+            upload = service.upload(caller, call)
+            assert isinstance(upload, Upload)  # without an announced ID it is never there already
+            return _write_some(upload, pieces, commit)
+
+        begun = await self._rooms.writing(begin)
+        incoming.written(pieces)
+        if isinstance(begun, calls.Saved):
+            return begun, commit
+        window = self._limits.window_bytes - self._limits.first_window_bytes + begun.size
+        return await self._finish(number, incoming, begun, window)
+
+    async def _finish(
+        self, number: int, incoming: Incoming, upload: Upload, grant: int
+    ) -> tuple[calls.Saved, calls.Commit]:
+        """Write what comes and grant as much again, until all is there and durable."""
+        try:
+            while True:
+                self._grant(number, grant)
+                await self.until(incoming.ready, "content")
+                commit, pieces = incoming.commit, incoming.take()
+                before = upload.size
+                written = await self._rooms.writing(_write_some, upload, pieces, commit)
+                incoming.written(pieces)
+                if isinstance(written, calls.Saved):
+                    assert commit is not None
+                    return written, commit
+                grant = upload.size - before
+                if before == 0:  # it runs: from here on it may have a whole window on its way
+                    grant += self._limits.window_bytes - self._limits.first_window_bytes
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._rooms.writing(upload.abort)
+            raise
+
+    def _grant(self, number: int, amount: int) -> None:
+        self._session.grant(number, amount)
+        self._pump.flush()
+        self._changed.unpark_all()
+
+    # --- loads ---
+
+    async def load(self, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
+        """Send a load's content."""
+        session, most = self._session, self._limits.chunk_bytes
+
+        def begin() -> tuple[calls.Loading, BlobFile, bytes]:
+            head, file = self._rooms.service.open(caller, call)
+            try:
+                return head, file, file.pread(head.offset, min(head.length, most))
+            except BaseException:
+                file.close()
+                raise
+
+        head, file, data = await self._rooms.reading(begin)
+        with file:
+            session.head(number, head)
+            sent = 0
+            while True:
+                view = memoryview(data)
+                while view:
+                    await self._room(number)
+                    credit = session.credit(number)
+                    piece = view if credit is None else view[:credit]
+                    session.chunk(number, piece)
+                    self._pump.flush()
+                    view = view[len(piece) :]
+                sent += len(data)
+                if sent == head.length:
+                    return calls.Loaded(sent)
+                data = await self._rooms.reading(file.pread, head.offset + sent, min(most, head.length - sent))
+
+    async def _room(self, number: int) -> None:
+        session = self._session
+        if session.outbox.waiting(number) >= CHUNKS_WAITING:
+            await self.until(lambda: session.outbox.waiting(number) < CHUNKS_WAITING, "reading")
+        if session.credit(number) == 0:
+            self._pump.flush()  # the head, by which the peer judges what to grant
+            await self.until(lambda: session.credit(number) != 0, "credit")
+
+
+def _write_some(upload: Upload, pieces: Sequence[Piece], commit: calls.Commit | None) -> calls.Saved | Upload:
+    """Write what has come; when that was all, make it durable. Whatever goes wrong ends the upload."""
+    try:
+        for piece in pieces:
+            upload.write(piece)
+        if commit is None:
+            return upload
+        id, existed = upload.commit(commit.size, commit.id)
+        return calls.Saved(id, upload.size, existed)
+    except BaseException:
+        upload.abort()
+        raise
