@@ -13,9 +13,9 @@ from typing import Any
 import anyio
 import anyio.from_thread
 import pytest
-from kit import SECONDS, ServerProcess
+from kit import SECONDS, ServerProcess, eventually
 
-from udfstore import BlobId, NoServer, OpenBlob, UdfstoreError, UsageError
+from udfstore import BlobId, Claim, NoServer, OpenBlob, UdfstoreError, UsageError
 from udfstore.aio import AsyncStore, connect
 
 MIB = 1 << 20
@@ -36,19 +36,19 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Awaitable[None
     return run
 
 
-async def session(store: AsyncStore) -> int:
-    """The number of this process's one connection."""
-    (own,) = [s.id async for s in store.sessions() if s.author.pid == os.getpid()]
-    return own
+async def connections(store: AsyncStore, job: str) -> list[int]:
+    """The numbers of the connections that claim to be of a job."""
+    return [session.id async for session in store.sessions() if session.author.claim.job == job]
 
 
 @asynccontextmanager
-async def same_connection(server: ServerProcess) -> AsyncIterator[AsyncStore]:
+async def same_connection(server: ServerProcess, job: str) -> AsyncIterator[AsyncStore]:
     """A store whose connection at the end must be the one it began with."""
-    async with connect(server.socket) as store:
-        before = await session(store)
+    async with connect(server.socket, claim=Claim(job=job)) as store:
+        before = await connections(store, job)
+        assert len(before) == 1
         yield store
-        assert await session(store) == before
+        assert await connections(store, job) == before
 
 
 def test_a_connection_is_awaited_and_closed(run: Any, server: ServerProcess, content: Content) -> None:
@@ -64,16 +64,16 @@ def test_a_connection_is_awaited_and_closed(run: Any, server: ServerProcess, con
     run(main)
 
 
-def test_many_tasks_share_one_connection(run: Any, own_server: ServerProcess, content: Content) -> None:
+def test_many_tasks_share_one_connection(run: Any, server: ServerProcess, unique: str, content: Content) -> None:
     """More than the server takes at once."""
 
     async def main() -> None:
         loaded: dict[int, bytes] = {}
-        async with same_connection(own_server) as store, anyio.create_task_group() as tasks:
+        async with same_connection(server, unique) as store, anyio.create_task_group() as tasks:
 
             async def use(number: int) -> None:
-                await store.save(content(number), tag=f"many/x{number}")
-                loaded[number] = await store.load(f"many/x{number}")
+                await store.save(content(number), tag=f"{unique}/x{number}")
+                loaded[number] = await store.load(f"{unique}/x{number}")
 
             for number in range(200):
                 tasks.start_soon(use, number)
@@ -97,11 +97,11 @@ def test_large_transfers_of_several_tasks(run: Any, server: ServerProcess) -> No
     run(main)
 
 
-def test_a_load_that_is_cancelled_leaves_the_connection_usable(run: Any, own_server: ServerProcess) -> None:
+def test_a_load_that_is_cancelled_leaves_the_connection_usable(run: Any, server: ServerProcess, unique: str) -> None:
     data = os.urandom(20 * MIB)
 
     async def main() -> None:
-        async with same_connection(own_server) as store:
+        async with same_connection(server, unique) as store:
             id = (await store.save(data)).id
             for _ in range(3):
                 with anyio.CancelScope() as scope:
@@ -113,18 +113,19 @@ def test_a_load_that_is_cancelled_leaves_the_connection_usable(run: Any, own_ser
 
 
 def test_a_save_that_is_cancelled_leaves_nothing_and_the_connection_usable(
-    run: Any, own_server: ServerProcess, content: Content
+    run: Any, server: ServerProcess, unique: str, content: Content
 ) -> None:
     async def main() -> None:
-        async with same_connection(own_server) as store:
+        async with same_connection(server, unique) as store:
             for wanted in range(3):
                 with anyio.CancelScope() as scope:
                     endless = Endless(wanted, partial(anyio.from_thread.run_sync, scope.cancel))
-                    await store.save(endless, tag="x")
+                    await store.save(endless, tag=f"{unique}/x")
                 assert scope.cancelled_caught
-            saved = await store.save(content())
-            assert [blob.id async for blob in store.blobs()] == [saved.id]
-            assert [entry async for entry in store.tags()] == []
+            assert [entry async for entry in store.tags(f"{unique}/")] == []
+            assert (await store.save(content())).id == BlobId.of(content())
+            staging = server.root / "staging"
+            await anyio.to_thread.run_sync(eventually, lambda: not list(staging.iterdir()))
 
     run(main)
 
@@ -147,19 +148,19 @@ class Endless:
 
 
 def test_a_watch_that_is_cancelled_leaves_the_connection_usable(
-    run: Any, own_server: ServerProcess, content: Content
+    run: Any, server: ServerProcess, unique: str, content: Content
 ) -> None:
     """Also for those who wait beside it: the cancelled one may have been the one who read for all."""
 
     async def main() -> None:
-        async with same_connection(own_server) as store, anyio.create_task_group() as tasks:
+        async with same_connection(server, unique) as store, anyio.create_task_group() as tasks:
             waiting = [anyio.Event() for _ in range(3)]
             told = [anyio.Event() for _ in range(3)]
             scopes = [anyio.CancelScope() for _ in range(3)]
 
             async def watch(number: int) -> None:
                 with scopes[number]:
-                    async with aclosing(store.watch("models/")) as events:
+                    async with aclosing(store.watch(f"{unique}/")) as events:
                         async for event in events:
                             (told if event.entries else waiting)[number].set()
 
@@ -167,7 +168,7 @@ def test_a_watch_that_is_cancelled_leaves_the_connection_usable(
                 tasks.start_soon(watch, number)
                 await waiting[number].wait()
             scopes[0].cancel()
-            await store.save(content(), tag="models/x")
+            await store.save(content(), tag=f"{unique}/x")
             for number in (1, 2):
                 await told[number].wait()
                 scopes[number].cancel()
@@ -176,15 +177,17 @@ def test_a_watch_that_is_cancelled_leaves_the_connection_usable(
     run(main)
 
 
-def test_calls_that_were_cancelled_make_room_for_others(run: Any, own_server: ServerProcess, content: Content) -> None:
+def test_calls_that_were_cancelled_make_room_for_others(
+    run: Any, server: ServerProcess, unique: str, content: Content
+) -> None:
     async def main() -> None:
-        async with same_connection(own_server) as store:
+        async with same_connection(server, unique) as store:
             for _ in range(5):
                 async with anyio.create_task_group() as tasks:
                     waiting = [anyio.Event() for _ in range(64)]
 
                     async def watch(ready: anyio.Event) -> None:
-                        async with aclosing(store.watch("nothing/")) as events:
+                        async with aclosing(store.watch(f"{unique}/")) as events:
                             async for _ in events:
                                 ready.set()
 
@@ -198,13 +201,15 @@ def test_calls_that_were_cancelled_make_room_for_others(run: Any, own_server: Se
     run(main)
 
 
-def test_a_task_that_asyncio_cancels_leaves_the_connection_usable(own_server: ServerProcess, content: Content) -> None:
+def test_a_task_that_asyncio_cancels_leaves_the_connection_usable(
+    server: ServerProcess, unique: str, content: Content
+) -> None:
     async def main() -> None:
-        async with asyncio.timeout(SECONDS), same_connection(own_server) as store:
+        async with asyncio.timeout(SECONDS), same_connection(server, unique) as store:
             waiting = asyncio.Event()
 
             async def watch() -> None:
-                async for _ in store.watch("models/"):
+                async for _ in store.watch(f"{unique}/"):
                     waiting.set()
 
             for _ in range(3):
@@ -292,11 +297,14 @@ def test_following_ends_in_the_middle_of_a_load(run: Any, server: ServerProcess,
     run(main)
 
 
-def test_two_stores_of_one_loop_are_two_connections(run: Any, own_server: ServerProcess, content: Content) -> None:
+def test_two_stores_of_one_loop_are_two_connections(
+    run: Any, server: ServerProcess, unique: str, content: Content
+) -> None:
     async def main() -> None:
-        async with connect(own_server.socket) as one, connect(own_server.socket) as two:
+        claim = Claim(job=unique)
+        async with connect(server.socket, claim=claim) as one, connect(server.socket, claim=claim) as two:
             id = (await one.save(content())).id
             assert await two.load(id) == content()
-            assert len([s async for s in one.sessions() if s.author.pid == os.getpid()]) == 2
+            assert len(await connections(one, unique)) == 2
 
     run(main)

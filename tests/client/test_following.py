@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import SECONDS, ServerProcess, eventually, in_thread
+from kit import SECONDS, Relay, ServerProcess, eventually, in_thread
 
 import udfstore
 from udfstore import NotFound, OpenBlob
@@ -211,6 +211,35 @@ def test_following_goes_on_when_the_server_is_back(
         store.save(content(2), tag="models/x")
         in_use(store, model, 2)
         assert loader.called.qsize() == 2, "and nothing was loaded again for the new connection"
+
+
+def test_a_version_whose_load_outlasts_the_patience_is_loaded_when_the_server_is_back(
+    own_server: ServerProcess,
+    connect_to: Callable[[Path], Any],
+    folder: Path,
+    content: Content,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("udfstore.client.retry.PATIENCE_SECONDS", 0.1)
+    gone = threading.Event()
+
+    def cut(data: bytes, went: int) -> bool:
+        if content(2) not in data or gone.is_set():
+            return False
+        own_server.kill()
+        gone.set()
+        return True
+
+    with udfstore.connect(own_server.socket) as other:
+        other.save(content(1), tag="models/x")
+        relay = Relay(folder / "relay", own_server.socket, cut)
+        with relay, connect_to(relay.path).follow("models/x", Loader()) as model:
+            other.save(content(2), tag="models/x")
+            assert gone.wait(SECONDS)
+            assert model.value == content(1)
+            own_server.start()
+            eventually(lambda: model.version == 2)
+            assert (model.value, model.error) == (content(2), None)
 
 
 @pytest.mark.parametrize("away", ["killed", "hanging"])

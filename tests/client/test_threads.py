@@ -135,7 +135,7 @@ def test_closing_at_any_moment_is_an_error_of_ours_for_every_thread(server: Serv
 
 
 _FORKING = """
-import os, sys, threading, warnings
+import os, signal, sys, threading, warnings
 import udfstore
 
 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads, which is what this is about
@@ -164,6 +164,7 @@ for thread in threads:
 for turn in range(20):
     child = os.fork()
     if child == 0:
+        signal.alarm(20)  # one that hangs does not stay
         try:
             watch.close()
             assert all(file.read(1) == bytes(1) for file in files)

@@ -12,7 +12,7 @@ from udfstore.calls import Result, Used, Watch
 from udfstore.client import arguments
 from udfstore.client.files import OpenBlob
 from udfstore.digest import BlobId
-from udfstore.errors import NoServer, NotFound, UdfstoreError
+from udfstore.errors import Closing, NoServer, NotFound, UdfstoreError
 from udfstore.model import Entry, Event
 from udfstore.refs import Prefix, Tag
 
@@ -117,9 +117,13 @@ class Following(Generic[Model]):
             return math.inf
         return FIRST_SECONDS if self._fallback is None else 0.0
 
+    def lost(self, error: Exception) -> bool:
+        """Whether a load failed because the server was away, and not for good: the watch then begins anew."""
+        return self._begun and isinstance(error, NoServer | Closing)
+
     def goes_on(self, error: UdfstoreError) -> bool:
-        """The watch ended: whether to begin another, because there is a fallback to go on with."""
-        again = isinstance(error, NoServer) and not self._begun and self._fallback is not None
+        """The watch ended: whether to begin another, because there is a value to go on with."""
+        again = self.lost(error) or (isinstance(error, NoServer) and self._fallback is not None)
         self.error = error
         if not again:
             _log.warning("following %s ended: %s", self.tag, error)
@@ -193,9 +197,11 @@ class Follower(Following[Model]):
             try:
                 with self._store._open(entry.ref, self._called_off) as blob:
                     self.put(self._loader(blob), entry)
-            except Exception as error:  # noqa: BLE001 - a loader is the user's code and may raise anything
+            except Exception as error:
                 if self._stopped:
                     return
+                if self.lost(error):
+                    raise
                 self.failed(entry, error)
         self._begin()
         try:

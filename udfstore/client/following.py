@@ -68,7 +68,9 @@ class AsyncFollower(Following[Model]):
             try:
                 with await self._store.open(entry.ref) as blob:
                     self.put(await anyio.to_thread.run_sync(self._loader, blob), entry)
-            except Exception as error:  # noqa: BLE001 - a loader is the user's code and may raise anything
+            except Exception as error:
+                if self.lost(error):
+                    raise
                 self.failed(entry, error)
         self._begin()
         try:

@@ -28,9 +28,9 @@ class Retry:
     """Waits between tries: doubling from `FIRST_SECONDS` to `MOST_SECONDS`, shortened by up to half at random so that a
     thousand clients do not come back at once. The clock starts at the first failure."""
 
-    def __init__(self, clock: Callable[[], float], patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, clock: Callable[[], float], patience: float | None = None) -> None:
         self._clock = clock
-        self._patience = patience
+        self._patience = usual() if patience is None else patience
         self._deadline: float | None = None
         self._next = FIRST_SECONDS
 

@@ -55,7 +55,7 @@ class Why(enum.Enum):
     FRESH_CHOSEN = "a fresh start was chosen"
     OTHER_DAG = "the snapshot is of another DAG and the policy is strict"
     NO_STATE = "the snapshot has no state of this node"
-    OTHER_KEY = "the state there belongs to another key"
+    OTHER_KEY = "the state there belongs to a key that this node does not have"
     AMBIGUOUS = "a sibling may have made the state: the options differ and no key decides"
     SET_ASIDE = "restoring it failed before, and no earlier snapshot of this DAG has another state"
 
@@ -194,8 +194,10 @@ def _match(node: Identity, states: Sequence[NodeSnapshot], policy: Policy) -> tu
     if not here:
         return Why.NO_STATE, None
     state = min(here, key=lambda state: bool(state.key))
-    if node.key and state.key:
+    alone = not (state.siblings or node.siblings)
+    # Whoever has the state's key may stand among the siblings now, or anywhere under the policy key.
+    if state.key and (node.key or not alone or policy is Policy.KEY):
         return Why.OTHER_KEY, None
-    if (state.siblings or node.siblings) and state.options != node.options:
+    if not alone and state.options != node.options:
         return Why.AMBIGUOUS, None
     return Why.SAME_NODE, state
