@@ -48,7 +48,7 @@ bench: $(READY) ## measure, each figure beside its floor
 	$(BIN)/python -m tests.bench
 
 crash: $(READY) ## the long form of the kill tests
-	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults
+	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .demo .bench build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
