@@ -274,8 +274,8 @@ class AsyncStore:
 
     async def _watch(self, call: calls.Watch, patience: Callable[[], float] = usual) -> AsyncGenerator[Event]:
         watching = Watching(call)
+        retry = Retry(anyio.current_time, patience)
         while True:
-            retry = Retry(anyio.current_time, patience())
             try:
                 link = await self._linked(retry)
                 async with aclosing(link.iterate(operations.pages(link.talk, watching.call(self.epoch)))) as pages:
@@ -347,6 +347,7 @@ class AsyncStore:
         while True:
             async with self._connecting:
                 if self._link is not None and not (self._link.lost or self._closed):
+                    retry.linked()
                     return self._link
                 if self._link is not None:
                     self._link.close()

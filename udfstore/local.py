@@ -16,6 +16,7 @@ from udfstore.client.files import OpenBlob, RawBlob
 from udfstore.client.operations import Take
 from udfstore.client.retry import never, usual
 from udfstore.client.sources import Source
+from udfstore.client.watching import Watching
 from udfstore.client.where import claim as claim_of_environment
 from udfstore.client.where import default_root
 from udfstore.digest import BlobId
@@ -49,7 +50,6 @@ class LocalStore(BaseStore):
         self._store = store
         self._service = Service(store, Register())
         self._commits = threading.Condition()
-        self._revision = store.revision
         self._closed = False
         self._pid = os.getpid()
         groups = (os.getgid(), *(gid for gid in os.getgroups() if gid != os.getgid()))
@@ -139,10 +139,11 @@ class LocalStore(BaseStore):
         def over() -> bool:
             return self._closed or called_off()
 
+        watching = Watching(call)
         cursor, present = self._ours.begin_watch(self._caller, call)
         try:
             for batch in present:
-                yield from batch
+                yield from watching.new(batch)
             while True:
                 with self._commits:
                     while self._store.revision <= cursor and not over():
@@ -150,7 +151,7 @@ class LocalStore(BaseStore):
                 if over():
                     return
                 events, cursor = self._ours.go_on_watching(call, cursor)
-                yield from events
+                yield from watching.new(events)
         except UdfstoreError:
             if not over():
                 raise

@@ -139,6 +139,13 @@ def test_rollback_walks_back_and_never_forward_to_what_it_left(store: Any, uniqu
     assert store.get_tag(name).version == 5
 
 
+def test_rollback_passes_over_versions_with_the_content_it_leaves(store: Any, unique: str, content: Content) -> None:
+    name = f"{unique}/x"
+    for number in (1, 2, 2):
+        store.save(content(number), tag=name)
+    assert store.load(f"{name}@{store.rollback(name).version}") == content(1)
+
+
 def test_rollback_to_a_version(store: Any, unique: str, content: Content) -> None:
     name = f"{unique}/x"
     three_versions(store, name, content)

@@ -174,6 +174,29 @@ async def test_a_watch_may_be_silent_for_ever_and_slow_to_grant(store: Store, mo
         assert (await peer.until("page")).page.events[0].present
 
 
+async def test_a_list_waits_for_its_reader_as_long_as_it_takes(store: Store, mock_clock: MockClock) -> None:
+    saved(store, b"content")
+    async with connected(store) as peer:
+        await peer.call(1, list_blobs=pb.ListBlobs())
+        await wait_all_tasks_blocked()
+        mock_clock.jump(10**6)
+        await wait_all_tasks_blocked()
+        await peer.send(pb.Response(credit=pb.Credit(call=1, amount=1)))
+        assert len((await peer.until("page")).page.blobs) == 1
+        assert (await peer.until("result")).result.HasField("ok")
+
+
+async def test_versions_that_never_were_are_not_said_to_be_in_use(store: Store) -> None:
+    async with connected(store) as peer:
+        used = pb.Used(tag="models/x", version=7, id=bytes(32), error="x" * 4000)
+        for number in range(1, 100):
+            await peer.call(number, request=number.to_bytes(16), used=used)
+            assert (await peer.until("fault")).fault.code == "not-found"
+        await peer.call(100, sessions=pb.Sessions())
+        await peer.send(pb.Response(credit=pb.Credit(call=100, amount=1)))
+        assert not (await peer.until("page")).page.sessions[0].following
+
+
 async def test_a_save_whose_content_does_not_come_fails_alone(store: Store, mock_clock: MockClock) -> None:
     async with connected(store) as peer:
         await peer.call(1, save=pb.Save())

@@ -82,10 +82,23 @@ def _created(beside: Path, path: Path) -> BinaryIO:
 
 
 def to_stdout(store: BaseStore, ref: str) -> Loading:
-    """Write a blob to stdout; to a terminal only while it is text."""
+    """Write a blob to stdout; to a terminal only while it is text.
+
+    The last piece is written once the whole was checked: of damaged content a reader gets no end, of a small blob
+    nothing at all.
+    """
     out = sys.stdout.buffer
     terminal = sys.stdout.isatty()
-    head = _load(store, ref, _text_only(out, ref) if terminal else out.write, None, bar=not terminal)
+    write: Write = _text_only(out, ref) if terminal else out.write
+    held = memoryview(b"")
+
+    def write_behind(data: memoryview) -> None:
+        nonlocal held
+        write(held)
+        held = data
+
+    head = _load(store, ref, write_behind, None, bar=not terminal)
+    write(held)
     out.flush()
     return head
 

@@ -44,7 +44,7 @@ def serve(
     human = logging.configure(settings.log_format, settings.log_level)
     root = (settings.root or where.default_root()).absolute()
     socket = (settings.socket or place_of_socket(root)).absolute()
-    with Store(root, owner=str(socket), limits=settings.store_limits, say=_log.info) as store:
+    with Store(root, owner=str(socket), limits=settings.store_limits, say=_log.warning) as store:
         listener = Listener(socket, settings.mode, settings.socket_group)
         try:
             server = Server(store, settings.server_limits)

@@ -29,6 +29,8 @@ class AsyncLink:
         self._link = Link(connection, claim)
         self.talk = self._link.talk
         self._leader: anyio.CancelScope | None = None
+        self._leads_sending = False
+        """Whether the one that leads waits for room too, not only for what comes."""
         self._changed = anyio.Event()
 
     @classmethod
@@ -99,14 +101,15 @@ class AsyncLink:
             if self._leader is None:
                 await self._lead()
             else:
-                if self._link.sending:
+                if self._link.sending and not self._leads_sending:
                     self._leader.cancel()  # it has to wait for room as well
                 await self._changed.wait()
 
     async def _lead(self) -> None:
+        self._leads_sending = self._link.sending
         try:
             with anyio.CancelScope() as self._leader:
-                if self._link.sending:
+                if self._leads_sending:
                     await self._either(anyio.wait_readable, anyio.wait_writable)
                 else:
                     await self._until(anyio.wait_readable)

@@ -15,7 +15,7 @@ from typing import Any
 
 from udfstore import calls
 from udfstore.client.conversation import ConnectionLost
-from udfstore.client.link import Link
+from udfstore.client.link import Link, unable
 from udfstore.client.operations import Give, Operation, Wait, Work
 from udfstore.client.retry import never
 from udfstore.errors import Cancelled
@@ -35,7 +35,11 @@ class BlockingLink:
         self._leading = False
         self._polling = 0
         """Threads that poll the socket: the last one out closes it."""
-        self._wake_out, self._wake_in = os.pipe()
+        try:
+            self._wake_out, self._wake_in = os.pipe()
+        except OSError as error:
+            connection.close()
+            raise unable(error) from error
         os.set_blocking(self._wake_in, False)
         self._closed = False
         try:

@@ -121,12 +121,12 @@ class Following(Generic[Model]):
         """Whether a load failed because the server was away, and not for good: the watch then begins anew."""
         return self._begun and isinstance(error, NoServer | Closing)
 
-    def goes_on(self, error: UdfstoreError) -> bool:
+    def goes_on(self, error: Exception) -> bool:
         """The watch ended: whether to begin another, because there is a value to go on with."""
         again = self.lost(error) or (isinstance(error, NoServer) and self._fallback is not None)
         self.error = error
         if not again:
-            _log.warning("following %s ended: %s", self.tag, error)
+            _log.warning("following %s ended: %r", self.tag, error)
         return again
 
     def unreported(self, entry: Entry, error: UdfstoreError) -> None:
@@ -177,7 +177,7 @@ class Follower(Following[Model]):
                         self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
                         self._begin()
                 return
-            except UdfstoreError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever reads `error` is told
                 if not self.goes_on(error):
                     return
             finally:

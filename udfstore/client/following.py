@@ -51,7 +51,7 @@ class AsyncFollower(Following[Model]):
                             self.error = self.error or NotFound(f"no tag {self.tag} to follow yet")
                             self._begin()
                 return
-            except UdfstoreError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever reads `error` is told
                 if not self.goes_on(error):
                     return
             finally:

@@ -30,15 +30,21 @@ _PATH_BYTES = 107
 def connect(paths: Iterable[Path]) -> socket.socket:
     """A connected, non-blocking socket to the first of `paths` where a server answers.
 
-    Raises `NoServer` that names every place tried, `Denied` where a socket is there and may not be opened, and
-    `UsageError` for a path that no socket can have.
+    It never waits, so it may be called on an event loop. Raises `NoServer` that names every place tried, `Denied` where
+    a socket is there and may not be opened, and `UsageError` for a path that no socket can have.
     """
     tried = []
     for path in paths:
         check_path(path)
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise unable(error) from error
         try:
             connection.connect(os.fspath(path))
+        except BlockingIOError as error:  # a server is there: another place would be another server's
+            connection.close()
+            raise NoServer(f"the server at {path} takes no connection now: too many wait already") from error
         except OSError as error:
             connection.close()
             if error.errno in (errno.EACCES, errno.EPERM):
@@ -47,9 +53,14 @@ def connect(paths: Iterable[Path]) -> socket.socket:
             continue
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             connection.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
-        connection.setblocking(False)
         return connection
     raise NoServer(f"no server answers at {', '.join(tried)}; start one with: udfstore serve")
+
+
+def unable(error: OSError) -> NoServer:
+    """This process cannot connect at present, mostly for want of file descriptors. It may be tried again."""
+    why = (error.strerror or str(error)).lower()
+    return NoServer(f"no connection to a server can be made: {why}; if files are too many, see `ulimit -n`")
 
 
 def check_path(path: Path) -> None:

@@ -109,6 +109,7 @@ class Store(BaseStore):
         while True:
             with self._lock:
                 if self._link is not None and not (self._link.lost or self._closed):
+                    retry.linked()
                     return self._link
                 if self._link is not None:
                     self._link.close()
@@ -181,8 +182,8 @@ class Store(BaseStore):
         self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
     ) -> Iterator[Event]:
         watching = Watching(call)
+        retry = Retry(time.monotonic, patience)
         while True:
-            retry = Retry(time.monotonic, patience())
             try:
                 link = self._linked(retry, called_off)
                 start = partial(operations.pages, link.talk, watching.call(self.epoch))

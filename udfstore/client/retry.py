@@ -26,19 +26,28 @@ def usual() -> float:
 
 class Retry:
     """Waits between tries: doubling from `FIRST_SECONDS` to `MOST_SECONDS`, shortened by up to half at random so that a
-    thousand clients do not come back at once. The clock starts at the first failure."""
+    thousand clients do not come back at once. The clock starts at the first failure, and anew at one that ends a
+    connection of `MOST_SECONDS` or more; a server that keeps dying sooner uses the patience up."""
 
-    def __init__(self, clock: Callable[[], float], patience: float | None = None) -> None:
+    def __init__(self, clock: Callable[[], float], patience: Callable[[], float] = usual) -> None:
         self._clock = clock
-        self._patience = usual() if patience is None else patience
+        self._patience = patience
         self._deadline: float | None = None
         self._next = FIRST_SECONDS
+        self._linked: float | None = None
+
+    def linked(self) -> None:
+        """There is a connection to work with."""
+        self._linked = self._clock()
 
     def delay(self, error: UdfstoreError) -> float:
         """Seconds to wait before the next try. Raises `error` when patience is at its end."""
         now = self._clock()
+        if self._linked is not None and now - self._linked >= MOST_SECONDS:
+            self._deadline, self._next = None, FIRST_SECONDS
+        self._linked = None
         if self._deadline is None:
-            self._deadline = now + self._patience
+            self._deadline = now + self._patience()
         if now >= self._deadline:
             raise error
         delay = min(self._next * random.uniform(0.5, 1.0), self._deadline - now)

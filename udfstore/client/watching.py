@@ -16,8 +16,12 @@ class Watching:
         self._call = call
         self._since = call.since
         self._epoch = call.epoch
-        self._told: dict[str, int] | None = {} if call.since is None else None
-        """Versions of the present entries told so far; None once all of them were."""
+        self._listing = call.since is None
+        """Whether present entries are still to come."""
+        self._told: dict[str, int] = {}
+        """Versions of the present entries told so far, until no event can repeat one."""
+        self._newest = 0
+        """The newest revision among those."""
 
     def call(self, epoch: int) -> calls.Watch:
         """What to ask a server for, the first time and again; `epoch` is the one it said it has.
@@ -33,13 +37,15 @@ class Watching:
         for event in items:
             if not isinstance(event, Event):
                 continue
-            if not event.present:
-                self._since = event.revision
-                yield event
-            elif self._told is not None:
-                entries = tuple(entry for entry in event.entries if self._told.get(entry.tag) != entry.version)
+            if event.present and not self._listing:
+                continue
+            entries = tuple(entry for entry in event.entries if entry.version > self._told.get(entry.tag, 0))
+            if event.present and event.entries:
                 self._told.update((entry.tag, entry.version) for entry in entries)
-                if not event.entries:  # the last of them
-                    self._since, self._told = event.revision, None
-                if entries or not event.entries:
-                    yield replace(event, entries=entries)
+                self._newest = max(self._newest, *(entry.revision for entry in event.entries))
+            else:
+                self._since, self._listing = event.revision, False
+                if event.revision >= self._newest:  # present entries may be newer than the revision they end with
+                    self._told = {}
+            if entries or not event.entries:
+                yield replace(event, entries=entries)

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from udfstore import calls
-from udfstore.errors import Cancelled, Closing, InternalError, ProtocolError, TimedOut, UdfstoreError
+from udfstore.errors import Cancelled, Closing, Corrupt, InternalError, ProtocolError, TimedOut, UdfstoreError
 from udfstore.model import Caller
 from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
@@ -36,6 +36,9 @@ from udfstore.session.events import (
 )
 from udfstore.session.host import HostSession, State
 from udfstore.version import __version__
+
+FAR_BEHIND = 1000
+"""Revisions behind which a watch catches up in a thread: to look through so many takes the loop about a millisecond."""
 
 
 class Connection:
@@ -223,6 +226,8 @@ class Connection:
         self._look_round()
 
     def _explain(self, error: Exception) -> UdfstoreError:
+        if isinstance(error, Corrupt):
+            self._log.error("stored content is damaged", reason=str(error))
         if isinstance(error, UdfstoreError):
             return error
         self._log.error("a call failed unexpectedly", exc_info=error)
@@ -256,7 +261,8 @@ class Connection:
 
     async def _ask(self, number: int, call: calls.PlainCall) -> None:
         answer = self._rooms.service.slow[type(call)]
-        self._result(number, await self._rooms.reading(answer, self._caller, call))
+        long = isinstance(call, calls.Verify)
+        self._result(number, await self._rooms.looking(long, answer, self._caller, call))
 
     async def _save(self, number: int, call: calls.Save) -> None:
         saved, commit = await self._transfers.save(number, self._caller, call)
@@ -274,27 +280,29 @@ class Connection:
 
     async def _list(self, number: int, call: calls.StreamCall) -> None:
         for batch in self._rooms.service.stream[type(call)](self._caller, call):
-            await self._send_pages(number, batch, self._transfers.until)
+            await self._send_pages(number, batch)
         self._result(number, None)
 
     async def _watch(self, number: int, call: calls.Watch) -> None:
         service = self._rooms.service
         cursor, present = service.begin_watch(self._caller, call)
         for batch in present:
-            await self._send_pages(number, batch, self._for_ever)
+            await self._send_pages(number, batch)
         while True:
-            events, cursor = service.go_on_watching(call, cursor)
-            await self._send_pages(number, events, self._for_ever)
+            if service.store.revision - cursor > FAR_BEHIND:
+                events, cursor = await self._rooms.reading(service.go_on_watching, call, cursor)
+            else:
+                events, cursor = service.go_on_watching(call, cursor)
+                await trio.lowlevel.checkpoint()
+            await self._send_pages(number, events)
             while service.store.revision <= cursor:
                 await self._rooms.commits.park()
 
-    async def _for_ever(self, ready: Callable[[], bool], what: str) -> None:
-        while not ready():
-            await self._changed.park()
-
-    async def _send_pages(self, number: int, items: list[Any], wait: Callable[[Callable[[], bool], str], Any]) -> None:
+    async def _send_pages(self, number: int, items: list[Any]) -> None:
+        """Send items as far as the peer granted pages. It may take its time: a list or watch is only a cursor here."""
         session, most = self._session, self._limits.waiting_bytes
         for page in session.pages(number, items):
-            await wait(lambda: session.credit(number) != 0 and session.outbox.small_bytes < most, "credit")
+            while session.credit(number) == 0 or session.outbox.small_bytes >= most:
+                await self._changed.park()
             session.page(number, page)
             self._pump.flush()

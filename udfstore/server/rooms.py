@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
 import trio
 
 from udfstore.server.limits import ServerLimits
 from udfstore.service import Service
+
+HASHES = 2
+"""Blobs that are hashed again on request at the same time: each may take minutes, and loads must not wait for them."""
 
 _Args = TypeVarTuple("_Args")
 _Result = TypeVar("_Result")
@@ -27,10 +30,16 @@ class Rooms:
     """Wakes the watches after each commit."""
     buffer: memoryview
     """Every connection reads into it: nothing of it outlives the call that read."""
+    hashes: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HASHES))
 
     async def reading(self, do: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
         """Run what reads files in a thread. It runs to its end: a cancel waits for it."""
         return await trio.to_thread.run_sync(do, *args, limiter=self.reads)
+
+    async def looking(self, long: bool, do: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
+        """Run what only looks at files, and leaves nothing behind: a cancel does not wait for it."""
+        limiter = self.hashes if long else self.reads
+        return await trio.to_thread.run_sync(do, *args, limiter=limiter, abandon_on_cancel=True)
 
     async def writing(self, do: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
         """Run what writes files in a thread. It runs to its end: a cancel waits for it."""

@@ -146,13 +146,20 @@ class Server:
         """Unlink removed files whose grace is over."""
         while True:
             try:
+                if self._store.problem:
+                    return  # it takes no writes until it is opened again
                 swept = await trio.to_thread.run_sync(self._store.sweep, limiter=self._rooms.writes)
-            except UdfstoreError as error:
-                self._log.warning("removed files could not be unlinked", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
+                self._log.warning("removed files could not be unlinked", reason=str(error), exc_info=_unforeseen(error))
             else:
                 if swept:
                     self._log.info("unlinked removed files", blobs=swept)
             await trio.sleep(SWEEP_SECONDS)
+
+
+def _unforeseen(error: Exception) -> Exception | None:
+    """The error, where its text alone does not say enough."""
+    return None if isinstance(error, UdfstoreError) else error
 
 
 def _refuse(peer: socket.socket, error: UdfstoreError) -> None:

@@ -1,4 +1,4 @@
-"""Who is connected, and what each of them follows. Plain data, kept by the thread that owns the connections."""
+"""Who is connected, and what each of them follows. Plain data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 
 from udfstore.calls import Following, Session, Used
 from udfstore.model import Author, Caller
+
+FOLLOWED = 64
+"""Tags of one connection that are remembered, the newest ones: all of them fit one page of the register."""
+
+ERROR_CHARACTERS = 200
+"""Of what a loader said; the whole text is in the record."""
 
 
 @dataclass(slots=True)
@@ -54,13 +60,16 @@ class Register:
         if connection is None:
             return
         before = connection.following.get(used.tag.name)
+        error = f"@{used.version}: {used.error[:ERROR_CHARACTERS]}"
         if used.error and before is not None:
-            now = Following(before.tag, before.version, before.id, f"@{used.version}: {used.error}")
+            now = Following(before.tag, before.version, before.id, error)
         elif used.error:
-            now = Following(used.tag.name, 0, None, f"@{used.version}: {used.error}")
+            now = Following(used.tag.name, 0, None, error)
         else:
             now = Following(used.tag.name, used.version, used.id)
-        connection.following[used.tag.name] = now
+        others = [(tag, following) for tag, following in connection.following.items() if tag != used.tag.name]
+        # A new dict each time, because this is the committer's thread.
+        connection.following = dict([*others[1 - FOLLOWED :], (used.tag.name, now)])
 
     def sessions(self) -> list[Session]:
         """All connections, oldest first."""

@@ -148,8 +148,9 @@ class Service:
 
     def used(self, caller: Caller, call: calls.Used) -> Future[calls.Noted]:
         """Record what a follower uses."""
-        self.register.used(caller, call)
-        return self.store.submit(call, caller.author)
+        noted = self.store.submit(call, caller.author)
+        noted.add_done_callback(lambda done: self.register.used(caller, call) if done.exception() is None else None)
+        return noted
 
     def target(self, caller: Caller, saved: calls.Saved, commit: calls.Commit) -> Future[calls.Moved]:
         """Move the tag of a save whose content is there."""

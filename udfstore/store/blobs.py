@@ -129,7 +129,7 @@ class Files:
         """Whether the stored copy is whole, for who relies on it without having read it.
 
         A file whose length is wrong is not. One that was written to since it was saved (its time differs from the
-        index) is hashed. One that is damaged goes to quarantine. The digest's lock must be held.
+        index) is hashed, and made durable. One that is damaged goes to quarantine. The digest's lock must be held.
         """
         try:
             file = self.open(id)
@@ -139,6 +139,7 @@ class Files:
             if file.size == size and os.fstat(file.fileno()).st_mtime_ns == saved_ns:
                 return True
             if file.size == size and hash_file(file) == id:
+                self._sync_again(file)
                 if saved_ns is not None:
                     osfs.stamp(file.fileno(), saved_ns)
                 return True
@@ -192,6 +193,15 @@ class Files:
         """Unlink a file in the trash, durably."""
         osfs.unlink(self._layout.trashed(id))
         self._sync_folder(self._layout.trash)
+
+    def _sync_again(self, file: BlobFile) -> None:
+        try:
+            osfs.fdatasync(file.fileno())
+        except OSError as error:
+            if not osfs.refused(error):  # the next sync would say that all is well
+                self.quarantine(file.id)
+            raise
+        self._sync_folder(file.path.parent)
 
     def _sync_folder(self, path: Path) -> None:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 
 from udfstore.digest import BlobId
-from udfstore.errors import Corrupt
+from udfstore.errors import Busy, Corrupt, InternalError, UdfstoreError
 from udfstore.model import Kind
 from udfstore.store import osfs
 from udfstore.store.groups import Group
@@ -60,6 +60,14 @@ CREATE INDEX blobs_leaving ON blobs (id) WHERE state = 2;
 
 _STATES = {Kind.MARK: State.MARKED, Kind.RESCUE: State.KEPT, Kind.CONDEMN: State.CONDEMNED, Kind.ERASED: State.ERASED}
 
+_KINDS: dict[int, type[UdfstoreError]] = {
+    sqlite3.SQLITE_CORRUPT: Corrupt,
+    sqlite3.SQLITE_NOTADB: Corrupt,
+    sqlite3.SQLITE_BUSY: Busy,
+    sqlite3.SQLITE_LOCKED: Busy,
+    sqlite3.SQLITE_CANTOPEN: Busy,  # above all, out of descriptors
+}
+
 
 class Unusable(Exception):
     """A catalog file that is not one of this store, or not whole: make it anew."""
@@ -88,7 +96,18 @@ class Catalog:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[View]:
-        """A view that holds still: everything read in the body belongs to one revision. For any thread."""
+        """A view that holds still: everything read in the body belongs to one revision. For any thread.
+
+        Raises `Corrupt` for a damaged catalog, `Busy` or `InternalError` for one that cannot be read at present.
+        """
+        try:
+            with self._reader() as db:
+                yield View(db)
+        except sqlite3.Error as error:
+            raise _told(error) from error
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
         try:
             db = self._readers.get_nowait()
         except Empty:
@@ -96,11 +115,15 @@ class Catalog:
         try:
             db.execute("BEGIN")
             try:
-                yield View(db)
+                yield db
             finally:
-                db.execute("COMMIT")
+                if db.in_transaction:  # some errors end it
+                    db.execute("COMMIT")
         finally:
-            self._readers.put(db)
+            if db.in_transaction:
+                db.close()
+            else:
+                self._readers.put(db)
             if self._closed:
                 self._close_readers()
 
@@ -261,6 +284,13 @@ def finish(filled: Path, path: Path) -> None:
         osfs.close(fd)
     osfs.rename(filled, path)
     osfs.fsync_folder(path.parent)
+
+
+def _told(error: sqlite3.Error) -> UdfstoreError:
+    # The low byte is the kind of error, the rest its detail; an error of the module itself has no code.
+    kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, InternalError)
+    cure = "; stop the server and delete it, it is made anew" if kind is Corrupt else ""
+    return kind(f"the catalog cannot be read ({error}){cure}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

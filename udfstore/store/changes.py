@@ -23,7 +23,7 @@ from udfstore.calls import (
     Used,
 )
 from udfstore.digest import BlobId
-from udfstore.errors import Conflict, Gone, Mismatch, NotFound, UdfstoreError, UsageError
+from udfstore.errors import Conflict, Corrupt, Gone, Mismatch, NotFound, UsageError
 from udfstore.model import NOTE_BYTES, Author, Entry, Kind, check_labels, check_note, check_request
 from udfstore.refs import SNAPSHOTS, Tag
 from udfstore.store.committer import Decision, Desk, Judge
@@ -176,14 +176,17 @@ def _version_to(bench: _Bench, head: Entry, to: int) -> tuple[Entry, list[BlobRo
 
 
 def _version_before(bench: _Bench, head: Entry, skipped: list[str]) -> tuple[Entry, list[BlobRow]]:
-    """The version before the one whose content the head has; of a deleted tag, the one that the deletion took away."""
+    """The version before the one whose content the head has; of a deleted tag, the one that the deletion took away.
+
+    Older versions with the very same content are none to go back to: that would change nothing.
+    """
     base = head.version if head.id is None else head.origin or head.version
     for entry in bench.view.below(head.tag, base):
-        if entry.id is None:
+        if entry.id is None or entry.id == head.id:
             continue
         try:
             return entry, _contents(bench, entry)
-        except UdfstoreError:
+        except (NotFound, Gone, Corrupt):
             skipped.append(entry.ref)
     told = f"; the content of {', '.join(skipped[:SHOWN])} is gone" if skipped else ""
     raise Conflict(f"{head.tag} has nothing before version {base} to go back to{told}")

@@ -7,6 +7,7 @@ next group gathers while this one syncs.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -155,12 +156,12 @@ class Committer:
                 if not self._queue:
                     return
                 jobs, self._queue = self._queue, deque()
-            while jobs:
-                try:
+            try:
+                while jobs:
                     self._commit_some(jobs)
-                except Exception as error:  # noqa: BLE001 - whoever waits must be told even of a bug of ours
-                    self._give_up(jobs, f"the committer failed: {error!r}", InternalError)
-            self._log.prepare()
+                self._log.prepare()
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told even of a bug of ours
+                self._give_up(jobs, f"the committer failed: {error!r}", InternalError)
 
     def _commit_some(self, jobs: deque[Job]) -> None:
         """Commit as many of the first jobs as one group holds, answer them and take them off `jobs`."""
@@ -174,7 +175,7 @@ class Committer:
             return
         for _ in round.settled:
             jobs.popleft()
-        revision = self._catalog.view.head().revision
+        revision = round.next - 1
         moved, self.revision = revision > self.revision, revision
         try:
             for callback in tuple(self.on_commit) if moved else ():
@@ -252,12 +253,13 @@ class Committer:
             self._catalog.commit()
 
     def _give_up(self, jobs: deque[Job], problem: str, kind: type[UdfstoreError]) -> None:
-        self._catalog.rollback()
         with self._wake:
             self.problem = self.problem or f"{problem}; {RESTART}"
             waiting = [*jobs, *self._queue]
             jobs.clear()
             self._queue.clear()
+        with contextlib.suppress(sqlite3.Error):  # nothing is written any more, and readers do not see it
+            self._catalog.rollback()
         for job in waiting:
             job.future.set_exception(kind(f"the store takes no writes: {self.problem}"))
 

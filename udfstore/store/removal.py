@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from udfstore.calls import Deleted
 from udfstore.digest import BlobId
+from udfstore.errors import Closing, UdfstoreError
 from udfstore.store import osfs, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.catalog import Catalog
@@ -46,23 +47,35 @@ class Remover:
             error = condemned.exception()
             if error is not None:
                 done.set_exception(error)
-            else:
+                return
+            try:
                 self._pool.submit(remove, condemned.result())
+            except RuntimeError:  # the pool is shut down
+                done.set_exception(Closing("the store is being closed; the deletion is noted, and done at its start"))
 
         condemned.add_done_callback(judged)
         return done
 
     def sweep(self, now_ns: int, now: bool) -> int:
-        """Unlink what was condemned at least the grace time ago (`now`: all of it); says how many blobs."""
+        """Unlink what was condemned at least the grace time ago (`now`: all of it); says how many blobs.
+
+        One that cannot be removed does not keep the others; the first error is raised at the end.
+        """
         with self._catalog.reading() as view:
             leaving = view.condemned()
         count = 0
+        errors: list[UdfstoreError] = []
         for row in leaving:
-            if row.state_ns > now_ns:
-                self._committer.call(upkeep.grace_anew(row.id))
-            elif now or now_ns - row.state_ns >= self._grace_ns:
-                with osfs.telling(f"removing blob {row.id.short}"):
-                    count += self._remove(row.id, True)
+            try:
+                if row.state_ns > now_ns:
+                    self._committer.call(upkeep.grace_anew(row.id))
+                elif now or now_ns - row.state_ns >= self._grace_ns:
+                    with osfs.telling(f"removing blob {row.id.short}"):
+                        count += self._remove(row.id, True)
+            except UdfstoreError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return count
 
     def close(self) -> None:

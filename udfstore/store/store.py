@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -140,15 +138,7 @@ class Store:
 
     def open(self, id: BlobId) -> BlobFile:
         """Open a blob for reading; its content is not hashed. Raises `NotFound`, `Gone`, `Corrupt`."""
-        with self._reads() as view:
-            resolve(view, self._parts.files, Ref.of(id))
-            row = view.blob(id)
-        with osfs.telling(f"opening blob {id.short}"):
-            try:
-                file = self._parts.files.open(id)
-            except FileNotFoundError:
-                check_size(id, row, None)
-                raise
+        file, row = self._open(id)
         try:
             check_size(id, row, file.size)
         except Corrupt:
@@ -158,15 +148,13 @@ class Store:
 
     def verify(self, id: BlobId) -> BlobInfo:
         """Hash a blob's file. One that does not match its name goes to quarantine (`Corrupt`); saving heals it."""
-        try:
-            with self.open(id) as file:
-                seen = os.fstat(file.fileno()).st_ino
+        found: BlobId | Corrupt
+        with self._open(id)[0] as file:
+            try:
                 found = hash_file(file)
-        except Corrupt:
-            self._quarantine(id)
-            raise
-        if found != id:
-            self._quarantine(id, seen)
+            except Corrupt as cut_off:
+                found = cut_off
+        if found != id and self._quarantined(id):
             raise Corrupt(f"the stored bytes of blob {id} are damaged; saving the content again heals it", got=found)
         if not self.problem:
             self._parts.committer.call(upkeep.verified(id))
@@ -178,9 +166,13 @@ class Store:
             return osfs.free_bytes(self.root)
 
     def sweep(self, now: bool = False) -> int:
-        """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many."""
+        """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many.
+
+        Raises what kept one of them, after all the others are gone.
+        """
         self._check_writable()
-        self._parts.reserve.restore(self._parts.limits.floor_bytes)
+        with osfs.telling("taking the reserve again"):
+            self._parts.reserve.restore(self._parts.limits.floor_bytes)
         return self._parts.remover.sweep(self._parts.clock(), now)
 
     # --- changes ---------------------------------------------------------------------------------------------------
@@ -276,13 +268,8 @@ class Store:
     def _reads(self) -> Iterator[View]:
         if self._closed:
             raise Closing("the store is closed")
-        try:
-            with self._parts.catalog.reading() as view:
-                yield view
-        except sqlite3.Error as error:
-            raise Corrupt(
-                f"the catalog cannot be read ({error}); stop the server and delete it, it is made anew"
-            ) from error
+        with self._parts.catalog.reading() as view:
+            yield view
 
     def _check_writable(self) -> None:
         if self._closed:
@@ -290,13 +277,22 @@ class Store:
         if self.problem:
             raise ReadOnly(f"the store takes no writes: {self.problem}")
 
-    def _quarantine(self, id: BlobId, seen: int | None = None) -> None:
-        """Quarantine a blob's file, unless it is no longer the one (inode `seen`) that was found damaged."""
-        path = self._parts.layout.blob(id)
-        doing = osfs.telling(f"moving blob {id.short} to quarantine")
-        with doing, self._parts.files.lock(id), contextlib.suppress(FileNotFoundError):
-            if seen is None or path.stat().st_ino == seen:
-                self._parts.files.quarantine(id)
+    def _open(self, id: BlobId) -> tuple[BlobFile, BlobRow | None]:
+        with self._reads() as view:
+            resolve(view, self._parts.files, Ref.of(id))
+            row = view.blob(id)
+        with osfs.telling(f"opening blob {id.short}"):
+            try:
+                return self._parts.files.open(id), row
+            except FileNotFoundError:
+                check_size(id, row, None)
+                raise
+
+    def _quarantined(self, id: BlobId) -> bool:
+        """Hash a blob's file once more, now that nobody can replace it; whether it was damaged and put away."""
+        files = self._parts.files
+        with osfs.telling(f"moving blob {id.short} to quarantine"), files.lock(id):
+            return not files.untouched(id, files.size(id) or 0, None)
 
     def _known_saved_ns(self, id: BlobId) -> int | None:
         with self._reads() as view:
@@ -304,7 +300,8 @@ class Store:
         return row.saved_ns if row else None
 
     def _index(self, id: BlobId, size: int, saved_ns: int) -> None:
-        self._parts.committer.call(upkeep.index(id, size, saved_ns))
+        if self._parts.committer.call(upkeep.index(id, size, saved_ns)):
+            self._parts.files.erase(id)
 
 
 def _info(view: View, row: BlobRow, entry: Entry | None) -> BlobInfo:

@@ -13,7 +13,7 @@ nothing = Decision((), lambda _: None)
 
 
 def index(id: BlobId, size: int, saved_ns: int) -> Judge:
-    """Index content that is durable under its name; content that was on its way out is rescued."""
+    """Index content that is durable under its name; content that was on its way out is rescued. Says if it was."""
 
     def decide(desk: Desk) -> Decision:
         row = desk.catalog.view.blob(id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from udfstore.digest import BlobId
-from udfstore.errors import InternalError, Mismatch, NoSpace, TooLarge
+from udfstore.errors import Closing, InternalError, Mismatch, NoSpace, TooLarge
 from udfstore.store import osfs
 from udfstore.store.blobs import Files
 from udfstore.store.limits import MIB, StoreLimits
@@ -85,7 +85,10 @@ class Upload:
                 osfs.write(self._fd, view)
                 self._digest.update(view)
             else:
-                hashing = self._yard.hashing.submit(self._digest.update, view)
+                try:
+                    hashing = self._yard.hashing.submit(self._digest.update, view)
+                except RuntimeError as error:  # its threads have ended
+                    raise Closing("the store is closed") from error
                 try:
                     osfs.write(self._fd, view)
                 finally:
