@@ -355,10 +355,9 @@ class AsyncStore:
                     raise UsageError("this store was closed")
                 try:
                     self._link = await self._connect()
+                    continue  # and look whether it was closed meanwhile
                 except NoServer as error:
                     failure = error
-                else:
-                    continue  # and look whether it was closed meanwhile
             await anyio.sleep(retry.delay(failure))
 
     async def _run(

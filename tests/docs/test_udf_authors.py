@@ -14,7 +14,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "udf-authors.md"
 
 
 def test_the_page_runs_from_top_to_bottom(tmp_path: Path, own_server: ServerProcess) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"a model")
+    for name in ("model.onnx", "model-2.onnx"):
+        (tmp_path / name).write_bytes(name.encode())
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) > 3
     for block in blocks:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
@@ -18,12 +18,22 @@ class _Lasting:
         self.isatty = stream.isatty
 
     def write(self, text: str) -> None:
-        with suppress(OSError):
+        try:
             self.stream.write(text)
+        except BrokenPipeError:
+            self._go_on_without()
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             self.stream.flush()
+        except BrokenPipeError:
+            self._go_on_without()
+
+    def _go_on_without(self) -> None:
+        """Write to nowhere from here on, so that the flush at the end of the process finds no pipe either."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.stream.fileno())
+        os.close(nowhere)
 
 
 def configure(form: str = "auto", level: str = "info", stream: TextIO | None = None) -> bool:
