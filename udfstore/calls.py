@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from udfstore import tasks
 from udfstore.digest import BlobId
 from udfstore.model import Author, BlobInfo, Entry
 from udfstore.refs import Prefix, Ref, Tag
@@ -335,13 +336,14 @@ class Session:
     since_ns: int
     calls: int
     following: tuple[Following, ...] = ()
+    place: tasks.Place = tasks.NOWHERE
 
 
 ContentCall = Save | Load
-StreamCall = ListBlobs | ListTags | History | Watch | Sessions
-ChangeCall = Move | Rollback | Untag | Delete | Used
-PlainCall = Stat | Verify | Why | Missing | GetTag | Status | ChangeCall
+StreamCall = ListBlobs | ListTags | History | Watch | Sessions | tasks.StreamCall
+ChangeCall = Move | Rollback | Untag | Delete | Used | tasks.ChangeCall
+PlainCall = Stat | Verify | Why | Missing | GetTag | Status | tasks.PlainCall | ChangeCall
 Call = ContentCall | StreamCall | PlainCall
 
-Result = Saved | Loaded | BlobInfo | Kept | MissingIds | Deleted | Moved | Entry | Noted | Health | None
-Item = BlobInfo | Entry | Session
+Result = Saved | Loaded | BlobInfo | Kept | MissingIds | Deleted | Moved | Entry | Noted | Health | tasks.Result | None
+Item = BlobInfo | Entry | Session | tasks.Item

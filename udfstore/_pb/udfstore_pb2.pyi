@@ -18,6 +18,18 @@ class ValueType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DOUBLE: _ClassVar[ValueType]
     STRING: _ClassVar[ValueType]
     DURATION: _ClassVar[ValueType]
+
+class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STRICT: _ClassVar[Policy]
+    UPSTREAM: _ClassVar[Policy]
+    KEY: _ClassVar[Policy]
+
+class HostKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DIRECT: _ClassVar[HostKind]
+    KAPACITOR: _ClassVar[HostKind]
+    RUN: _ClassVar[HostKind]
 STREAM: EdgeType
 BATCH: EdgeType
 BOOL: ValueType
@@ -25,9 +37,15 @@ INT: ValueType
 DOUBLE: ValueType
 STRING: ValueType
 DURATION: ValueType
+STRICT: Policy
+UPSTREAM: Policy
+KEY: Policy
+DIRECT: HostKind
+KAPACITOR: HostKind
+RUN: HostKind
 
 class Request(_message.Message):
-    __slots__ = ("info", "init", "keepalive", "snapshot", "restore", "begin", "point", "end", "welcome", "closing", "head", "chunk", "page", "result", "fault", "credit")
+    __slots__ = ("info", "init", "keepalive", "snapshot", "restore", "begin", "point", "end", "welcome", "closing", "head", "chunk", "page", "result", "fault", "credit", "joined", "restart")
     INFO_FIELD_NUMBER: _ClassVar[int]
     INIT_FIELD_NUMBER: _ClassVar[int]
     KEEPALIVE_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +62,8 @@ class Request(_message.Message):
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAULT_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
+    RESTART_FIELD_NUMBER: _ClassVar[int]
     info: InfoRequest
     init: InitRequest
     keepalive: KeepaliveRequest
@@ -60,7 +80,9 @@ class Request(_message.Message):
     result: Result
     fault: Fault
     credit: Credit
-    def __init__(self, info: _Optional[_Union[InfoRequest, _Mapping]] = ..., init: _Optional[_Union[InitRequest, _Mapping]] = ..., keepalive: _Optional[_Union[KeepaliveRequest, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., restore: _Optional[_Union[RestoreRequest, _Mapping]] = ..., begin: _Optional[_Union[BeginBatch, _Mapping]] = ..., point: _Optional[_Union[Point, _Mapping]] = ..., end: _Optional[_Union[EndBatch, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., page: _Optional[_Union[Page, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ...) -> None: ...
+    joined: Joined
+    restart: Restart
+    def __init__(self, info: _Optional[_Union[InfoRequest, _Mapping]] = ..., init: _Optional[_Union[InitRequest, _Mapping]] = ..., keepalive: _Optional[_Union[KeepaliveRequest, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotRequest, _Mapping]] = ..., restore: _Optional[_Union[RestoreRequest, _Mapping]] = ..., begin: _Optional[_Union[BeginBatch, _Mapping]] = ..., point: _Optional[_Union[Point, _Mapping]] = ..., end: _Optional[_Union[EndBatch, _Mapping]] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., page: _Optional[_Union[Page, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., fault: _Optional[_Union[Fault, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., restart: _Optional[_Union[Restart, _Mapping]] = ...) -> None: ...
 
 class Response(_message.Message):
     __slots__ = ("info", "init", "keepalive", "snapshot", "restore", "error", "begin", "point", "end", "hello", "goodbye", "call", "chunk", "commit", "cancel", "credit")
@@ -99,8 +121,10 @@ class Response(_message.Message):
     def __init__(self, info: _Optional[_Union[InfoResponse, _Mapping]] = ..., init: _Optional[_Union[InitResponse, _Mapping]] = ..., keepalive: _Optional[_Union[KeepaliveResponse, _Mapping]] = ..., snapshot: _Optional[_Union[SnapshotResponse, _Mapping]] = ..., restore: _Optional[_Union[RestoreResponse, _Mapping]] = ..., error: _Optional[_Union[ErrorResponse, _Mapping]] = ..., begin: _Optional[_Union[BeginBatch, _Mapping]] = ..., point: _Optional[_Union[Point, _Mapping]] = ..., end: _Optional[_Union[EndBatch, _Mapping]] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., call: _Optional[_Union[Call, _Mapping]] = ..., chunk: _Optional[_Union[Chunk, _Mapping]] = ..., commit: _Optional[_Union[Commit, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ...) -> None: ...
 
 class InfoRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("host",)
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    def __init__(self, host: _Optional[str] = ...) -> None: ...
 
 class InfoResponse(_message.Message):
     __slots__ = ("wants", "provides", "options")
@@ -168,20 +192,40 @@ class InitResponse(_message.Message):
     def __init__(self, success: bool = ..., error: _Optional[str] = ...) -> None: ...
 
 class SnapshotRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("round",)
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    def __init__(self, round: _Optional[int] = ...) -> None: ...
 
 class SnapshotResponse(_message.Message):
-    __slots__ = ("snapshot",)
+    __slots__ = ("snapshot", "round", "blob", "size", "models", "error")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     snapshot: bytes
-    def __init__(self, snapshot: _Optional[bytes] = ...) -> None: ...
+    round: int
+    blob: bytes
+    size: int
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    error: str
+    def __init__(self, snapshot: _Optional[bytes] = ..., round: _Optional[int] = ..., blob: _Optional[bytes] = ..., size: _Optional[int] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class RestoreRequest(_message.Message):
-    __slots__ = ("snapshot",)
+    __slots__ = ("snapshot", "blob", "size", "manifest", "number")
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     snapshot: bytes
-    def __init__(self, snapshot: _Optional[bytes] = ...) -> None: ...
+    blob: bytes
+    size: int
+    manifest: bytes
+    number: int
+    def __init__(self, snapshot: _Optional[bytes] = ..., blob: _Optional[bytes] = ..., size: _Optional[int] = ..., manifest: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class RestoreResponse(_message.Message):
     __slots__ = ("success", "error")
@@ -337,14 +381,94 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., calls: _Optional[int] = ..., credit: bool = ..., session: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "claim", "credit")
+    __slots__ = ("protocol", "claim", "credit", "node", "place")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     CLAIM_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     claim: Claim
     credit: bool
-    def __init__(self, protocol: _Optional[int] = ..., claim: _Optional[_Union[Claim, _Mapping]] = ..., credit: bool = ...) -> None: ...
+    node: Node
+    place: Place
+    def __init__(self, protocol: _Optional[int] = ..., claim: _Optional[_Union[Claim, _Mapping]] = ..., credit: bool = ..., node: _Optional[_Union[Node, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+
+class Place(_message.Message):
+    __slots__ = ("task", "node")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    node: str
+    def __init__(self, task: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("task", "name", "dag", "fingerprint", "key", "options", "interval_ms", "policy", "host", "take_over", "no_save", "plain", "resumed", "restored", "snapshot", "source", "not_before_ns", "timeout_ms")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DAG_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    TAKE_OVER_FIELD_NUMBER: _ClassVar[int]
+    NO_SAVE_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_NS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    name: str
+    dag: bytes
+    fingerprint: str
+    key: str
+    options: str
+    interval_ms: int
+    policy: Policy
+    host: HostKind
+    take_over: bool
+    no_save: bool
+    plain: bool
+    resumed: int
+    restored: bytes
+    snapshot: str
+    source: str
+    not_before_ns: int
+    timeout_ms: int
+    def __init__(self, task: _Optional[str] = ..., name: _Optional[str] = ..., dag: _Optional[bytes] = ..., fingerprint: _Optional[str] = ..., key: _Optional[str] = ..., options: _Optional[str] = ..., interval_ms: _Optional[int] = ..., policy: _Optional[_Union[Policy, str]] = ..., host: _Optional[_Union[HostKind, str]] = ..., take_over: bool = ..., no_save: bool = ..., plain: bool = ..., resumed: _Optional[int] = ..., restored: _Optional[bytes] = ..., snapshot: _Optional[str] = ..., source: _Optional[str] = ..., not_before_ns: _Optional[int] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("tag", "version", "id")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    version: int
+    id: bytes
+    def __init__(self, tag: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[bytes] = ...) -> None: ...
+
+class Joined(_message.Message):
+    __slots__ = ("owner", "manifest", "number", "why")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    owner: bool
+    manifest: bytes
+    number: int
+    why: str
+    def __init__(self, owner: bool = ..., manifest: _Optional[bytes] = ..., number: _Optional[int] = ..., why: _Optional[str] = ...) -> None: ...
+
+class Restart(_message.Message):
+    __slots__ = ("why",)
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    why: str
+    def __init__(self, why: _Optional[str] = ...) -> None: ...
 
 class Claim(_message.Message):
     __slots__ = ("person", "host", "job", "commit")
@@ -369,7 +493,7 @@ class Closing(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call", "request", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions")
+    __slots__ = ("call", "request", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     SAVE_FIELD_NUMBER: _ClassVar[int]
@@ -390,6 +514,18 @@ class Call(_message.Message):
     USED_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
+    DELETE_TASK_FIELD_NUMBER: _ClassVar[int]
+    LIST_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    FIND_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    LIST_STATES_FIELD_NUMBER: _ClassVar[int]
+    SAVE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    NAME_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    USE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    DELETE_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_RESTORE_FIELD_NUMBER: _ClassVar[int]
+    LIST_USES_FIELD_NUMBER: _ClassVar[int]
+    AWAIT_FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
     call: int
     request: bytes
     save: Save
@@ -410,7 +546,19 @@ class Call(_message.Message):
     used: Used
     status: Status
     sessions: Sessions
-    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ...) -> None: ...
+    list_tasks: ListTasks
+    delete_task: DeleteTask
+    list_snapshots: ListSnapshots
+    find_snapshot: FindSnapshot
+    list_states: ListStates
+    save_snapshot: SaveSnapshot
+    name_snapshot: NameSnapshot
+    use_snapshot: UseSnapshot
+    delete_snapshots: DeleteSnapshots
+    plan_restore: PlanRestore
+    list_uses: ListUses
+    await_followers: AwaitFollowers
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call",)
@@ -447,21 +595,31 @@ class Head(_message.Message):
     def __init__(self, call: _Optional[int] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Page(_message.Message):
-    __slots__ = ("call", "blobs", "entries", "sessions", "events")
+    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses")
     CALL_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    USES_FIELD_NUMBER: _ClassVar[int]
     call: int
     blobs: _containers.RepeatedCompositeFieldContainer[Blob]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
     sessions: _containers.RepeatedCompositeFieldContainer[Session]
     events: _containers.RepeatedCompositeFieldContainer[Event]
-    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ...) -> None: ...
+    tasks: _containers.RepeatedCompositeFieldContainer[Task]
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    states: _containers.RepeatedCompositeFieldContainer[NodeState]
+    given: _containers.RepeatedCompositeFieldContainer[Given]
+    uses: _containers.RepeatedCompositeFieldContainer[Use]
+    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok")
+    __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok", "snapshot", "taken", "dropped")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SAVED_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
@@ -474,6 +632,9 @@ class Result(_message.Message):
     NOTED_FIELD_NUMBER: _ClassVar[int]
     HEALTH_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
     call: int
     saved: Saved
     loaded: Loaded
@@ -486,7 +647,10 @@ class Result(_message.Message):
     noted: Noted
     health: Health
     ok: Ok
-    def __init__(self, call: _Optional[int] = ..., saved: _Optional[_Union[Saved, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., missing: _Optional[_Union[MissingIds, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ..., moved: _Optional[_Union[Moved, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., ok: _Optional[_Union[Ok, _Mapping]] = ...) -> None: ...
+    snapshot: Snapshot
+    taken: Taken
+    dropped: Dropped
+    def __init__(self, call: _Optional[int] = ..., saved: _Optional[_Union[Saved, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., missing: _Optional[_Union[MissingIds, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ..., moved: _Optional[_Union[Moved, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., ok: _Optional[_Union[Ok, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("call", "code", "message", "expected", "got")
@@ -879,18 +1043,20 @@ class Sessions(_message.Message):
     def __init__(self) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("id", "author", "since_ns", "calls", "following")
+    __slots__ = ("id", "author", "since_ns", "calls", "following", "place")
     ID_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SINCE_NS_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     FOLLOWING_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
     id: int
     author: Author
     since_ns: int
     calls: int
     following: _containers.RepeatedCompositeFieldContainer[Following]
-    def __init__(self, id: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., since_ns: _Optional[int] = ..., calls: _Optional[int] = ..., following: _Optional[_Iterable[_Union[Following, _Mapping]]] = ...) -> None: ...
+    place: Place
+    def __init__(self, id: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., since_ns: _Optional[int] = ..., calls: _Optional[int] = ..., following: _Optional[_Iterable[_Union[Following, _Mapping]]] = ..., place: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
 
 class Following(_message.Message):
     __slots__ = ("tag", "version", "id", "error")
@@ -903,3 +1069,237 @@ class Following(_message.Message):
     id: bytes
     error: str
     def __init__(self, tag: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class ListTasks(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Task(_message.Message):
+    __slots__ = ("name", "fingerprint", "host", "nodes", "newest", "confirmed_ns", "automatic", "named", "chosen", "fresh", "problem")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    CONFIRMED_NS_FIELD_NUMBER: _ClassVar[int]
+    AUTOMATIC_FIELD_NUMBER: _ClassVar[int]
+    NAMED_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    fingerprint: str
+    host: HostKind
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    newest: Snapshot
+    confirmed_ns: int
+    automatic: int
+    named: int
+    chosen: bytes
+    fresh: bool
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., host: _Optional[_Union[HostKind, str]] = ..., nodes: _Optional[_Iterable[str]] = ..., newest: _Optional[_Union[Snapshot, _Mapping]] = ..., confirmed_ns: _Optional[int] = ..., automatic: _Optional[int] = ..., named: _Optional[int] = ..., chosen: _Optional[bytes] = ..., fresh: bool = ..., problem: _Optional[str] = ...) -> None: ...
+
+class DeleteTask(_message.Message):
+    __slots__ = ("task", "all")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    all: bool
+    def __init__(self, task: _Optional[str] = ..., all: bool = ...) -> None: ...
+
+class ListSnapshots(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    def __init__(self, task: _Optional[str] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("id", "task", "number", "names", "time_ns", "reason", "fingerprint", "nodes", "bytes")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    task: str
+    number: int
+    names: _containers.RepeatedScalarFieldContainer[str]
+    time_ns: int
+    reason: str
+    fingerprint: str
+    nodes: int
+    bytes: int
+    def __init__(self, id: _Optional[bytes] = ..., task: _Optional[str] = ..., number: _Optional[int] = ..., names: _Optional[_Iterable[str]] = ..., time_ns: _Optional[int] = ..., reason: _Optional[str] = ..., fingerprint: _Optional[str] = ..., nodes: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class FindSnapshot(_message.Message):
+    __slots__ = ("task", "snapshot")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    snapshot: str
+    def __init__(self, task: _Optional[str] = ..., snapshot: _Optional[str] = ...) -> None: ...
+
+class ListStates(_message.Message):
+    __slots__ = ("task", "snapshot")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    snapshot: str
+    def __init__(self, task: _Optional[str] = ..., snapshot: _Optional[str] = ...) -> None: ...
+
+class NodeState(_message.Message):
+    __slots__ = ("id", "name", "blob", "size", "key", "options", "restored", "carried", "models")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    RESTORED_FIELD_NUMBER: _ClassVar[int]
+    CARRIED_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    blob: bytes
+    size: int
+    key: str
+    options: str
+    restored: bytes
+    carried: bool
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., blob: _Optional[bytes] = ..., size: _Optional[int] = ..., key: _Optional[str] = ..., options: _Optional[str] = ..., restored: _Optional[bytes] = ..., carried: bool = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class SaveSnapshot(_message.Message):
+    __slots__ = ("task", "reason", "name")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    reason: str
+    name: str
+    def __init__(self, task: _Optional[str] = ..., reason: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Taken(_message.Message):
+    __slots__ = ("snapshot", "good", "why")
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    GOOD_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    snapshot: Snapshot
+    good: bool
+    why: str
+    def __init__(self, snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., good: bool = ..., why: _Optional[str] = ...) -> None: ...
+
+class NameSnapshot(_message.Message):
+    __slots__ = ("task", "name", "snapshot", "note")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    name: str
+    snapshot: str
+    note: str
+    def __init__(self, task: _Optional[str] = ..., name: _Optional[str] = ..., snapshot: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class UseSnapshot(_message.Message):
+    __slots__ = ("task", "snapshot", "before", "now")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    snapshot: str
+    before: str
+    now: bool
+    def __init__(self, task: _Optional[str] = ..., snapshot: _Optional[str] = ..., before: _Optional[str] = ..., now: bool = ...) -> None: ...
+
+class DeleteSnapshots(_message.Message):
+    __slots__ = ("task", "snapshots", "all")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    snapshots: _containers.RepeatedScalarFieldContainer[str]
+    all: bool
+    def __init__(self, task: _Optional[str] = ..., snapshots: _Optional[_Iterable[str]] = ..., all: bool = ...) -> None: ...
+
+class Dropped(_message.Message):
+    __slots__ = ("snapshots",)
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+
+class PlanRestore(_message.Message):
+    __slots__ = ("task", "dag", "policy", "snapshot")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    DAG_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    dag: bytes
+    policy: Policy
+    snapshot: str
+    def __init__(self, task: _Optional[str] = ..., dag: _Optional[bytes] = ..., policy: _Optional[_Union[Policy, str]] = ..., snapshot: _Optional[str] = ...) -> None: ...
+
+class Given(_message.Message):
+    __slots__ = ("node", "id", "why", "state", "snapshot", "lost")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    id: str
+    why: str
+    state: NodeState
+    snapshot: Snapshot
+    lost: bool
+    def __init__(self, node: _Optional[str] = ..., id: _Optional[str] = ..., why: _Optional[str] = ..., state: _Optional[_Union[NodeState, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., lost: bool = ...) -> None: ...
+
+class ListUses(_message.Message):
+    __slots__ = ("task", "tag", "at_ns", "all")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    AT_NS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    tag: str
+    at_ns: int
+    all: bool
+    def __init__(self, task: _Optional[str] = ..., tag: _Optional[str] = ..., at_ns: _Optional[int] = ..., all: bool = ...) -> None: ...
+
+class Use(_message.Message):
+    __slots__ = ("revision", "time_ns", "author", "place", "tag", "version", "id", "error")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    time_ns: int
+    author: Author
+    place: Place
+    tag: str
+    version: int
+    id: bytes
+    error: str
+    def __init__(self, revision: _Optional[int] = ..., time_ns: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., tag: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[bytes] = ..., error: _Optional[str] = ...) -> None: ...
+
+class AwaitFollowers(_message.Message):
+    __slots__ = ("tag", "version", "timeout_ms")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    version: int
+    timeout_ms: int
+    def __init__(self, tag: _Optional[str] = ..., version: _Optional[int] = ..., timeout_ms: _Optional[int] = ...) -> None: ...

@@ -19,7 +19,7 @@ from udfstore.snapshots.dag import (
     node_id,
 )
 from udfstore.snapshots.dot import parse_dot
-from udfstore.snapshots.manifest import Manifest, Model, NodeSnapshot, Reason, Snapshot, decode, encode
+from udfstore.snapshots.manifest import Manifest, NodeSnapshot, Snapshot, decode, encode
 from udfstore.snapshots.names import (
     SnapshotRef,
     SnapshotTag,
@@ -30,8 +30,9 @@ from udfstore.snapshots.names import (
     task_prefix,
     unescape,
 )
-from udfstore.snapshots.restore import Aside, Choice, Given, Plan, Policy, Why, carried, made_before, plan
+from udfstore.snapshots.restore import Aside, Choice, Given, Plan, Why, carried, made_before, plan
 from udfstore.snapshots.rounds import Answer, Ask, Commit, End, Ended, Member, Rounds, State
+from udfstore.tasks import Model, Policy, Reason
 
 __all__ = [
     "NO_DAG",

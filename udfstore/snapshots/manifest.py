@@ -9,7 +9,6 @@ format and no release overlooks what it does not know. Fields that say nothing (
 
 from __future__ import annotations
 
-import enum
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,7 @@ from udfstore.refs import Tag
 from udfstore.snapshots.dag import NO_DAG, Fingerprint, NodeId
 from udfstore.snapshots.fields import Fields, parse_json
 from udfstore.snapshots.names import check_name
+from udfstore.tasks import Model, Reason
 
 FORMAT = 1
 
@@ -43,24 +43,6 @@ _NODE_FIELDS = frozenset(
     {"id", "name", "key", "options", "siblings", "blob", "size", "restored", "carried", "models"},
 )
 _MODEL_FIELDS = frozenset({"tag", "version", "blob"})
-
-
-class Reason(enum.Enum):
-    """Why a snapshot was taken."""
-
-    INTERVAL = "interval"
-    STOP = "stop"
-    MANUAL = "manual"
-    KAPACITOR = "kapacitor"
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that a node had in use: the version of a tag, and the blob that it names."""
-
-    tag: str
-    version: int
-    blob: BlobId
 
 
 @dataclass(frozen=True, slots=True)

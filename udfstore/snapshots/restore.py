@@ -21,14 +21,7 @@ from udfstore.digest import BlobId
 from udfstore.errors import Conflict, NotFound
 from udfstore.snapshots.dag import Fingerprint, Identity, NodeId
 from udfstore.snapshots.manifest import Manifest, NodeSnapshot, Snapshot
-
-
-class Policy(enum.Enum):
-    """What a change of the DAG leaves of a task's state."""
-
-    STRICT = "strict"
-    UPSTREAM = "upstream"
-    KEY = "key"
+from udfstore.tasks import Policy
 
 
 @dataclass(frozen=True, slots=True)

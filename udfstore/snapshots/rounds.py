@@ -30,7 +30,8 @@ from dataclasses import dataclass, field, replace
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, InternalError, UsageError
 from udfstore.snapshots.dag import Fingerprint, Identity
-from udfstore.snapshots.manifest import Manifest, Model, NodeSnapshot, Reason, Snapshot, in_order
+from udfstore.snapshots.manifest import Manifest, NodeSnapshot, Snapshot, in_order
+from udfstore.tasks import Model, Reason
 
 INTERVAL_S = 60.0
 """How often a node's state is taken unless it says otherwise: what Kapacitor does."""
