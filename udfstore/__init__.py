@@ -18,6 +18,7 @@ from udfstore.version import __version__
 if TYPE_CHECKING:
     from udfstore.client.files import OpenBlob
     from udfstore.client.follow import Follower
+    from udfstore.client.member import Member
     from udfstore.client.remote import Store, connect
     from udfstore.digest import BlobId
     from udfstore.errors import (
@@ -44,10 +45,12 @@ if TYPE_CHECKING:
     from udfstore.local import LocalStore, open_store
     from udfstore.model import Author, BlobInfo, Claim, Entry, Event
     from udfstore.refs import Ref, Tag
+    from udfstore.tasks import Given, Node, NodeState, Place, Policy, Reason, Snapshot, Taken, Task, Use
 
 _HOMES = {
     "udfstore.client.files": ("OpenBlob",),
     "udfstore.client.follow": ("Follower",),
+    "udfstore.client.member": ("Member",),
     "udfstore.client.remote": ("Store", "connect"),
     "udfstore.digest": ("BlobId",),
     "udfstore.errors": (
@@ -74,6 +77,18 @@ _HOMES = {
     "udfstore.local": ("LocalStore", "open_store"),
     "udfstore.model": ("Author", "BlobInfo", "Claim", "Entry", "Event"),
     "udfstore.refs": ("Ref", "Tag"),
+    "udfstore.tasks": (
+        "Given",
+        "Node",
+        "NodeState",
+        "Place",
+        "Policy",
+        "Reason",
+        "Snapshot",
+        "Taken",
+        "Task",
+        "Use",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -91,24 +106,35 @@ __all__ = [
     "Entry",
     "Event",
     "Follower",
+    "Given",
     "Gone",
     "InternalError",
     "LocalStore",
+    "Member",
     "Mismatch",
     "NoServer",
     "NoSpace",
+    "Node",
+    "NodeState",
     "NotFound",
     "OpenBlob",
+    "Place",
+    "Policy",
     "ProtocolError",
     "ReadOnly",
+    "Reason",
     "Ref",
+    "Snapshot",
     "Store",
     "Tag",
+    "Taken",
+    "Task",
     "TimedOut",
     "TooLarge",
     "UdfstoreError",
     "Unsupported",
     "UsageError",
+    "Use",
     "__version__",
     "connect",
     "open_store",

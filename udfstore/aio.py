@@ -11,67 +11,59 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 try:
     import anyio
+    import anyio.lowlevel
     import anyio.to_thread
 except ImportError as error:
     raise ImportError("the asynchronous client needs anyio: pip install 'udfstore[aio]'") from error
 
 from udfstore import calls
 from udfstore.client import arguments, operations, where
-from udfstore.client.asynchronous import AsyncLink
+from udfstore.client.asynchronous import AsyncLink, Opening
 from udfstore.client.conversation import ConnectionLost, Conversation
 from udfstore.client.files import OpenBlob, SpooledBlob, new_spool
 from udfstore.client.follow import Loader, Swap
 from udfstore.client.following import AsyncFollower
 from udfstore.client.link import connect as connect_socket
+from udfstore.client.membership import Membership
 from udfstore.client.operations import Operation, Take
 from udfstore.client.retry import Retry, usual
 from udfstore.client.sources import Content, Source
+from udfstore.client.tasks_async import AsyncTaskCalls
 from udfstore.client.watching import Watching
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Conflict, Gone, Mismatch, NoServer, UdfstoreError, UsageError
 from udfstore.model import BlobInfo, Claim, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
+from udfstore.tasks import NOWHERE, Node, Place
 
 Model = TypeVar("Model")
 AnyRef = Ref | BlobId | Tag | str
 
 
-def connect(socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None) -> Connecting:
+def connect(
+    socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None, place: Place = NOWHERE
+) -> Opening[AsyncStore]:
     """Connect as `udfstore.connect` does: `await` it for a store, or `async with` it for one that closes by itself."""
     paths = where.sockets() if socket_path is None else [Path(socket_path)]
-    return Connecting(AsyncStore(paths, where.claim() if claim is None else claim))
+    return Opening(AsyncStore(paths, where.claim() if claim is None else claim, place)._first)
 
 
-class Connecting:
-    """A connection about to be made."""
-
-    def __init__(self, store: AsyncStore) -> None:
-        self._store = store
-
-    def __await__(self) -> Generator[Any, Any, AsyncStore]:
-        return self._store._first().__await__()
-
-    async def __aenter__(self) -> AsyncStore:
-        return await self._store._first()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._store.aclose()
-
-
-class AsyncStore:
+class AsyncStore(AsyncTaskCalls):
     """A store behind a server's socket, for tasks of one event loop; see `udfstore.client.base.BaseStore`."""
 
-    def __init__(self, paths: Iterable[Path], claim: Claim) -> None:
+    def __init__(self, paths: Iterable[Path], claim: Claim, place: Place = NOWHERE) -> None:
         self._paths = list(paths)
         self._claim = claim
+        self._place = place
         self._closed = False
         self._store_id = b""
         self._link: AsyncLink | None = None
@@ -272,12 +264,21 @@ class AsyncStore:
         """Events of all tags below a prefix, or of one tag, for ever; with no gap and no repeat over reconnects."""
         return self._watch(calls.Watch(Prefix.parse(prefix), since, epoch))
 
-    async def _watch(self, call: calls.Watch, patience: Callable[[], float] = usual) -> AsyncGenerator[Event]:
+    async def _watch(
+        self,
+        call: calls.Watch,
+        patience: Callable[[], float] = usual,
+        anew: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint,
+    ) -> AsyncGenerator[Event]:
         watching = Watching(call)
         retry = Retry(anyio.current_time, patience)
+        before: AsyncLink | None = None
         while True:
             try:
                 link = await self._linked(retry)
+                if before not in (None, link):
+                    await anew()
+                before = link
                 async with aclosing(link.iterate(operations.pages(link.talk, watching.call(self.epoch)))) as pages:
                     async for items in pages:
                         for event in watching.new(items):
@@ -311,10 +312,9 @@ class AsyncStore:
         if failure is not None:
             raise failure
 
-    async def used(self, name: Tag | str, version: int, id: BlobId | str, *, error: str = "") -> int:
-        """Record that a version was taken into use, or why it could not be. Returns the record's revision."""
-        call = calls.Used(arguments.tag(name), version, arguments.blob_id(id), error, arguments.request())
-        return arguments.answer(await self._ask(call), calls.Noted).revision
+    def join(self, node: Node) -> Opening[Membership]:
+        """Be a node of a task, on a connection of its own; see `Membership` for the conversation that follows."""
+        return Opening(partial(self._join, node))
 
     # --- the server ---
 
@@ -322,18 +322,18 @@ class AsyncStore:
         """How the store and its server are."""
         return arguments.answer(await self._ask(calls.Status()), calls.Health)
 
-    def sessions(self) -> AsyncIterator[calls.Session]:
-        """Who is connected."""
-        return self._items(calls.Sessions(), calls.Session)
-
     # --- one connection after the other ---
 
     async def _first(self) -> AsyncStore:
         self._link = await self._connect()
         return self
 
-    async def _connect(self) -> AsyncLink:
-        link = await AsyncLink.open(connect_socket(self._paths), self._claim)
+    async def _join(self, node: Node) -> Membership:
+        return Membership(await self._connect(node), node)
+
+    async def _connect(self, node: Node | None = None) -> AsyncLink:
+        talk = Conversation(self._claim, node, NOWHERE if node else self._place)
+        link = await AsyncLink.open(connect_socket(self._paths), talk)
         welcome = link.talk.welcome
         assert welcome is not None
         if self._store_id and welcome.store_id != self._store_id:

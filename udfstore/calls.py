@@ -329,7 +329,10 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One connection as the register holds it."""
+    """One connection as the register holds it.
+
+    `role` is `owner` of a connection that is the node at `place`, `copy` of one beside it that stores nothing.
+    """
 
     id: int
     author: Author
@@ -337,6 +340,7 @@ class Session:
     calls: int
     following: tuple[Following, ...] = ()
     place: tasks.Place = tasks.NOWHERE
+    role: str = ""
 
 
 ContentCall = Save | Load

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from udfstore import calls
-from udfstore.client.base import BaseStore
+from udfstore.client.base import NEEDS_SERVER, BaseStore
 from udfstore.client.files import OpenBlob, RawBlob
 from udfstore.client.operations import Take
-from udfstore.client.retry import never, usual
+from udfstore.client.retry import never, nothing, usual
 from udfstore.client.sources import Source
 from udfstore.client.watching import Watching
 from udfstore.client.where import claim as claim_of_environment
 from udfstore.client.where import default_root
 from udfstore.digest import BlobId
-from udfstore.errors import Mismatch, UdfstoreError, UsageError
+from udfstore.errors import Mismatch, UdfstoreError, Unsupported, UsageError
 from udfstore.model import Author, BlobInfo, Caller, Claim, Event
 from udfstore.refs import Ref, Tag
 from udfstore.service import Register, Service
@@ -47,6 +47,7 @@ class LocalStore(BaseStore):
     """A store opened in this process; see `BaseStore` for what it can do."""
 
     def __init__(self, store: Store, claim: Claim) -> None:
+        super().__init__()
         self._store = store
         self._service = Service(store, Register())
         self._commits = threading.Condition()
@@ -103,7 +104,9 @@ class LocalStore(BaseStore):
             future: Future[Any] = service.change[kind](self._caller, call)
             result: calls.Result = future.result()
             return result
-        answer = service.quick.get(kind) or service.slow[kind]
+        answer = service.quick.get(kind) or service.slow.get(kind)
+        if answer is None:
+            raise Unsupported(NEEDS_SERVER)
         return answer(self._caller, call)
 
     def _save(self, source: Source, call: calls.Save, commit: calls.Commit) -> calls.Saved:
@@ -130,11 +133,19 @@ class LocalStore(BaseStore):
         return head
 
     def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]:
-        for batch in self._ours.stream[type(call)](self._caller, call):
+        service, kind = self._ours, type(call)
+        answer = service.stream.get(kind) or service.slow_stream.get(kind)
+        if answer is None:
+            raise Unsupported(NEEDS_SERVER)
+        for batch in answer(self._caller, call):
             yield from batch
 
     def _watch(
-        self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
+        self,
+        call: calls.Watch,
+        called_off: Callable[[], bool] = never,
+        patience: Callable[[], float] = usual,
+        anew: Callable[[], object] = nothing,
     ) -> Iterator[Event]:
         def over() -> bool:
             return self._closed or called_off()

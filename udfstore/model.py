@@ -77,14 +77,26 @@ NOBODY = Author("")
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a client works: a node of a task."""
+
+    task: str = ""
+    node: str = ""
+
+
+NOWHERE = Place()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """On whose behalf a service function runs.
 
-    `session` names the connection: what it saved or was told is present is held for it until it ends.
+    `session` names the connection, `place` where it said that it works.
     """
 
     author: Author
     session: int = 0
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
     ref     = blob-id | short-id | tag | tag "@" version
     tag     = segment *( "/" segment )              at most 256 bytes, not 64 hex digits
     segment = [A-Za-z0-9_] *[A-Za-z0-9._-]
+    below snapshots/, at most 800 bytes:
+    segment = ( [A-Za-z0-9_] | escape ) *( [A-Za-z0-9._-] | escape )
+    escape  = "~" 2( [0-9a-f] )                     a byte of a task's or a snapshot's name
     version = number | "-" number                   @3 is version 3, @-1 the one before the newest
     short-id = [ "sha256:" ] 8 to 63 hex digits     where it is unique
 
@@ -18,6 +21,9 @@ from udfstore.digest import BlobId
 from udfstore.errors import UsageError
 
 TAG_BYTES = 256
+SNAPSHOT_TAG_BYTES = 800
+"""Below `snapshots/`: room for two names of 128 bytes with every byte escaped."""
+
 SNAPSHOTS = "snapshots/"
 """Tags below this prefix belong to the snapshot calls; nothing else may write there."""
 
@@ -26,6 +32,9 @@ SHORT_ID_DIGITS = 8
 
 _SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _TAG = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*", re.ASCII)
+_ESCAPE = r"~[0-9a-f]{2}"
+_NAME = rf"(?:[A-Za-z0-9_]|{_ESCAPE})(?:[A-Za-z0-9._-]|{_ESCAPE})*"
+_SNAPSHOT_TAG = re.compile(rf"{SNAPSHOTS}{_NAME}(?:/{_NAME})*", re.ASCII)
 _SHORT = re.compile(r"(sha256:)?([0-9a-f]{8,63})", re.ASCII)
 _VERSION = re.compile(r"-?[1-9][0-9]{0,17}", re.ASCII)
 
@@ -39,14 +48,17 @@ class Tag:
     @classmethod
     def parse(cls, text: str) -> Tag:
         """Check a tag's name. Raises `UsageError` that says what is wrong with it."""
-        if _TAG.fullmatch(text) is None:
+        below = text.startswith(SNAPSHOTS)
+        if (_SNAPSHOT_TAG if below else _TAG).fullmatch(text) is None:
             raise UsageError(
                 "not a tag",
-                expected="segments of letters, digits, '.', '_' and '-' joined by '/', none beginning with '.' or '-'",
+                expected="segments of letters, digits, '.', '_' and '-' joined by '/', none beginning with '.' or '-'"
+                + (", other bytes as ~xx" if below else ""),
                 got=repr(text[:80]),
             )
-        if len(text) > TAG_BYTES:
-            raise UsageError(f"a tag has at most {TAG_BYTES} bytes", got=len(text))
+        most = SNAPSHOT_TAG_BYTES if below else TAG_BYTES
+        if len(text) > most:
+            raise UsageError(f"a tag has at most {most} bytes", got=len(text))
         if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
             raise UsageError("64 hex digits are a blob ID, not a tag", got=text)
         return cls(text)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from udfstore.digest import BlobId
 from udfstore.model import NOBODY, Author
+from udfstore.model import NOWHERE as NOWHERE
+from udfstore.model import Place as Place
 from udfstore.refs import Ref, Tag
 
 FRESH = "fresh"
@@ -49,17 +51,6 @@ class Model:
     tag: str
     version: int
     blob: BlobId
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a client works: a node of a task."""
-
-    task: str = ""
-    node: str = ""
-
-
-NOWHERE = Place()
 
 
 # --- a connection that is a node -----------------------------------------------------------------------------------

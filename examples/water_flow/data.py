@@ -1,5 +1,7 @@
 """The readings, and what is known about them.
 
+    python data.py > readings.lp          all of them as InfluxDB line protocol
+
 river's WaterFlow set: hourly flow through a branch of a water main, litres per second, 20 March to 16 May 2022, given
 by Tecnojest s.r.l. (www.invidea.it). It has no label per reading. river's documentation says that four stretches are
 anomalous: three of low flow (losses, or people at work on the pipe), and after the first two a small peak (a pump
@@ -54,6 +56,11 @@ def readings() -> list[Reading]:
     return [Reading(features["Time"], flow) for features, flow in WATER_FLOW]
 
 
+def line(reading: Reading) -> str:
+    """A reading as a line of InfluxDB line protocol."""
+    return f"water,pipe=main flow={reading.flow!r} {int(reading.time.timestamp())}000000000"
+
+
 def digest() -> str:
     """SHA-256 of the file that the readings come from: which data a model was trained on."""
     return hashlib.sha256(Path(WATER_FLOW.path).read_bytes()).hexdigest()
@@ -93,3 +100,8 @@ def measure(flagged: Iterable[tuple[Reading, bool]]) -> Score:
         stretches=len(known),
         stretches_found=sum(any(flag and reading in stretch for reading, flag in pairs) for stretch in known),
     )
+
+
+if __name__ == "__main__":
+    for reading in readings():
+        print(line(reading))

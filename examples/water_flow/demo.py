@@ -1,4 +1,4 @@
-"""The whole story in half a minute: train, promote, score, promote again, roll back, and ask what happened.
+"""The whole story in half a minute: train, promote, score, crash, promote again, roll back, and ask what happened.
 
     python demo.py
 
@@ -22,15 +22,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from types import FrameType
 from typing import Any
 
-from data import anomalous, readings
+from data import anomalous, line, readings
 from model import Reading
 from train import CANDIDATE, TESTED_FROM
 from udf import TAG
+
+from udfstore.bridge.points import Reading as Lines
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -39,6 +42,21 @@ PACE = 100
 
 PATIENCE = 30.0
 """Seconds until something that should have happened is given up."""
+
+
+UDF = ["python", "examples/water_flow/udf.py"]
+RUN = ["udfstore", "run", "--task", "water", "--node", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A point that came back: when, by which version, how far from normal, how far from usual, and whether flagged."""
+
+    time: int
+    model: str
+    score: float
+    usual: float
+    flag: bool
 
 
 class DemoError(Exception):
@@ -50,7 +68,7 @@ class Child:
 
     def __init__(self, words: list[str], env: dict[str, str]) -> None:
         show(words)
-        self.name = Path(words[1]).stem if words[0] == "python" else " ".join(words[:2])
+        self.name = " ".join(words[:2])
         self.out: list[tuple[float, str]] = []
         self.err: list[tuple[float, str]] = []
         self._changed = threading.Condition()
@@ -67,9 +85,9 @@ class Child:
             reader.start()
 
     def _read(self, lines: Iterator[str], kept: list[tuple[float, str]]) -> None:
-        for line in lines:
+        for text in lines:
             with self._changed:
-                kept.append((time.monotonic(), line.rstrip("\n")))
+                kept.append((time.monotonic(), text.rstrip("\n")))
                 self._changed.notify_all()
         with self._changed:
             self._open -= 1
@@ -133,7 +151,7 @@ class Feed(threading.Thread):
                 if self._halt.wait(max(0.0, begun + number / PACE - time.monotonic())):
                     return
                 self.sent.append(time.monotonic())
-                stdin.write(f"{reading.time.isoformat()},{reading.flow}\n")
+                stdin.write(f"{line(reading)}\n")
                 stdin.flush()
             stdin.close()
         except OSError as error:
@@ -164,21 +182,32 @@ def show(words: list[str]) -> None:
 
 def real(words: list[str]) -> list[str]:
     """The same command with this interpreter, so that nothing needs to be on the search path."""
-    return [sys.executable, *(["-m", "udfstore"] if words[0] == "udfstore" else []), *words[1:]]
+    words = [sys.executable if word == "python" else word for word in words]
+    return [sys.executable, "-m", *words] if words[0] == "udfstore" else words
 
 
 def run(words: list[str], env: dict[str, str]) -> None:
     """Show a command, run it, show what it said. `DemoError` when it fails."""
+    for text in output(words, env, both=True):
+        print(f"  {text}", flush=True)
+
+
+def output(words: list[str], env: dict[str, str], *, both: bool = False) -> list[str]:
+    """Show a command and run it; the lines of its stdout, and of its stderr where `both` are wanted."""
     show(words)
-    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    pipe = subprocess.PIPE
+    error = subprocess.STDOUT if both else pipe
     try:
-        done = subprocess.run(real(words), cwd=CHECKOUT, env=env, stdout=pipe, stderr=both, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            real(words), cwd=CHECKOUT, env=env, stdout=pipe, stderr=error, text=True, timeout=PATIENCE
+        )
     except subprocess.TimeoutExpired:
         raise DemoError(f"{shlex.join(words)}: no end after {PATIENCE:.0f} s") from None
-    for line in done.stdout.splitlines():
-        print(f"  {line}", flush=True)
+    lines = done.stdout.splitlines()
     if done.returncode:
-        raise DemoError(f"{shlex.join(words)}: exit status {done.returncode}")
+        said = "\n".join(lines if both else done.stderr.splitlines()[-10:])
+        raise DemoError(f"{shlex.join(words)}: exit status {done.returncode}; it said:\n{said}")
+    return lines
 
 
 def environment(folder: str, author: str) -> dict[str, str]:
@@ -187,6 +216,7 @@ def environment(folder: str, author: str) -> dict[str, str]:
     return env | {
         "UDFSTORE_SOCKET": f"{folder}/udfstore.sock",
         "UDFSTORE_CONFIG": f"{folder}/config.toml",
+        "UDFSTORE_STATE": f"{folder}/state",
         "UDFSTORE_AUTHOR": author,
         "COLUMNS": "110",
     }
@@ -203,14 +233,28 @@ def workplace() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def swaps(udf: Child, step: str) -> dict[str, float]:
+def told(run: Child, key: str) -> list[dict[str, Any]]:
+    """What the UDF wrote to its stderr as JSON with that key; `run` logs each line of it."""
+    logged = [json.loads(text) for _, text in run.err if text.startswith("{")]
+    lines = [entry["line"] for entry in logged if entry["event"] == "udf" and entry["line"].startswith("{")]
+    return [said for said in map(json.loads, lines) if key in said]
+
+
+def swaps(run: Child, step: str) -> dict[str, float]:
     """The versions that the UDF brought to that step of a swap, each with the milliseconds since the tag's move."""
-    events = [json.loads(line) for _, line in udf.err if line.startswith("{")]
-    return {event["model"]: event["ms_after_tag"] for event in events if event["swap"] == step}
+    return {said["model"]: said["ms_after_tag"] for said in told(run, "swap") if said["swap"] == step}
+
+
+def scored(text: str) -> Scored:
+    """A line that came back."""
+    point = Lines().point(text, time.time_ns)
+    assert point is not None
+    numbers = point.fieldsDouble
+    return Scored(point.time, point.tags["model"], numbers["score"], numbers["usual"], point.fieldsBool["flag"])
 
 
 def story(stack: ExitStack, folder: str, series: list[Reading]) -> tuple[Child, Feed]:
-    """Everything up to the last reading. Gives the UDF and the feed, both at their end."""
+    """Everything up to the last reading. Gives the run and the feed, both at their end."""
     ada, grace = environment(folder, "Ada"), environment(folder, "Grace")
     train = "examples/water_flow/train.py"
 
@@ -223,8 +267,8 @@ def story(stack: ExitStack, folder: str, series: list[Reading]) -> tuple[Child, 
     run(["python", train, "--version", "1"], ada)
     run(["udfstore", "tag", TAG, CANDIDATE, "--note", "first model, to see how it does"], ada)
 
-    say("a UDF follows the tag")
-    udf = Child(["python", "examples/water_flow/udf.py"], environment(folder, "pump-7"))
+    say("a UDF follows the tag, and learns of the stream what is usual: its state is stored every second")
+    udf = Child([*RUN, "--snapshot-interval", "1s", "--", *UDF], environment(folder, "pump-7"))
     stack.callback(udf.stop)
 
     say("Ada trains version 2; a candidate disturbs nobody")
@@ -236,11 +280,15 @@ def story(stack: ExitStack, folder: str, series: list[Reading]) -> tuple[Child, 
     feed.start()
     after_training = sum(reading.time < TESTED_FROM for reading in series)
     udf.wait_for(lambda: len(udf.out) > after_training, f"result number {after_training}")
-    early = Counter(json.loads(line)["flag"] for _, line in udf.out)
+    early = Counter(scored(text).flag for _, text in udf.out)
     print(f"  the UDF has scored {early.total()} readings with {TAG}@1 and flagged {early[True]} of them")
 
-    say("Ada promotes version 2 while they flow")
-    run(["udfstore", "tag", TAG, CANDIDATE, "--note", "two weeks of data; 2 false alarms where v1 had 65"], ada)
+    say("the UDF is killed, in mid-stream")
+    crash(udf)
+
+    say("Ada promotes version 2 while they flow, and waits until every follower has it")
+    note = "two weeks of data; 2 false alarms where v1 had 65"
+    run(["udfstore", "tag", TAG, CANDIDATE, "--note", note, "--wait", "20"], ada)
     udf.wait_for(lambda: f"{TAG}@2" in swaps(udf, "in use"), "swap to version 2")
 
     say("a month later, at night, Grace is on call and rolls back first, to ask later")
@@ -252,55 +300,90 @@ def story(stack: ExitStack, folder: str, series: list[Reading]) -> tuple[Child, 
     feed.finish()
     udf.finish()
     look_back(udf, ada)
+    compare(udf, folder, series, ada)
 
     say("the server stops when asked to")
     show(["kill", "-TERM", str(server.process.pid)])
     server.process.terminate()
     server.finish()
-    for _, line in server.err[-1:]:
-        print(f"  {line}")
+    for _, text in server.err[-1:]:
+        print(f"  {text}")
     return udf, feed
 
 
+def crash(udf: Child) -> None:
+    """Kill the UDF, not the `run` that hosts it, and wait for the one that takes its place."""
+    victim = told(udf, "pid")[-1]["pid"]
+    show(["kill", "-9", str(victim)])
+    before = len(udf.out)
+    os.kill(victim, signal.SIGKILL)
+    udf.wait_for(lambda: told(udf, "pid")[-1]["pid"] != victim, "new UDF")
+    udf.wait_for(lambda: len(udf.out) > before + PACE, "reading scored after the crash")
+    print(f"  a new one, process {told(udf, 'pid')[-1]['pid']}, has its state and goes on; the sensor noticed nothing")
+
+
+def compare(udf: Child, folder: str, series: list[Reading], env: dict[str, str]) -> None:
+    """Score the same readings again, undisturbed, once under each version. `DemoError` where a score differs."""
+    points = f"{folder}/readings.lp"
+    (CHECKOUT / points).write_text("".join(f"{line(reading)}\n" for reading in series))
+    live = [scored(text) for _, text in udf.out]
+    say("was it all the same? the same readings under each version, with nothing killed, promoted or stored")
+    for version in (1, 2):
+        pinned = ["--pin", f"{TAG}@{version}", "--restore", "none", "--no-save", "--points", points]
+        again = [scored(text) for text in output([*RUN, *pinned, "--", *UDF], env)]
+        # Version 3 is version 1 again.
+        pairs = [(a, b) for a, b in zip(live, again, strict=True) if (a.model == f"{TAG}@2") is (version == 2)]
+        other = [a for a, b in pairs if (a.time, a.score, a.usual, a.flag) != (b.time, b.score, b.usual, b.flag)]
+        if other:
+            raise DemoError(f"{len(other)} of {len(pairs)} scores differ, the first at {other[0]}")
+        print(f"  {len(pairs)} readings of the stream were scored by that model; all scores are equal")
+
+
 def look_back(udf: Child, env: dict[str, str]) -> None:
-    """From one flagged reading to the model that flagged it, and who put it there and why."""
-    flagged = [line for _, line in udf.out if json.loads(line)["flag"]]
-    line = next((line for line in flagged if json.loads(line)["model"] == f"{TAG}@2"), flagged[-1])
-    result = json.loads(line)
+    """From one flagged reading to the model that flagged it, and who put it there and why; and the state of the UDF."""
+    flagged = [text for _, text in udf.out if scored(text).flag]
+    text = next((text for text in flagged if scored(text).model == f"{TAG}@2"), flagged[-1])
     say("in the morning: which model raised that alarm, who promoted it, and why?")
-    print(f"  {line}")
-    run(["udfstore", "stat", result["model"]], env)
-    say("and what happened to the tag?")
+    print(f"  {text}")
+    run(["udfstore", "stat", scored(text).model], env)
+    say("what happened to the tag, and which states are kept?")
     run(["udfstore", "log", TAG], env)
+    run(["udfstore", "snapshot", "ls", "water"], env)
 
 
 def closing(udf: Child, feed: Feed, series: list[Reading]) -> None:
     """The table. `DemoError` when a reading was lost, came twice, or came out of order."""
-    results: list[dict[str, Any]] = [json.loads(line) for _, line in udf.out]
-    if [result["time"] for result in results] != [reading.time.isoformat() for reading in series]:
+    results = [scored(text) for _, text in udf.out]
+    if [result.time for result in results] != [time_ns(reading) for reading in series]:
         raise DemoError(f"{len(series)} readings went in, {len(results)} came out, and not the same in the same order")
     waits = [(came - sent) * 1000 for (came, _), sent in zip(udf.out, feed.sent, strict=True)]
-    truth = {reading.time.isoformat(): anomalous(reading) for reading in series}
+    truth = {time_ns(reading): anomalous(reading) for reading in series}
 
     say("to check")
     row("readings in", len(series))
     row("readings out, each once and in order", len(results))
-    for version in dict.fromkeys(result["model"] for result in results):
-        of_it = [result for result in results if result["model"] == version]
-        right = sum(result["flag"] and truth[result["time"]] for result in of_it)
-        wrong = sum(result["flag"] and not truth[result["time"]] for result in of_it)
+    for version in dict.fromkeys(result.model for result in results):
+        of_it = [result for result in results if result.model == version]
+        right = sum(result.flag and truth[result.time] for result in of_it)
+        wrong = sum(result.flag and not truth[result.time] for result in of_it)
         row(f"  scored by {version}", len(of_it), f"{right} anomalies flagged, {wrong} false alarms")
+    row("UDFs killed, and scores that differ from a run without", f"{len(told(udf, 'pid')) - 1}, 0")
     loaded, in_use = swaps(udf, "loaded"), swaps(udf, "in use")
     for version in (f"{TAG}@2", f"{TAG}@3"):
         row(f"from the tag's move to {version} in the UDF", f"{loaded[version]:.1f} ms")
         row("  and to the first reading scored by it", f"{in_use[version]:.1f} ms")
     row("a reading waited for its result: median", f"{median(waits):.1f} ms")
-    row("a reading waited for its result: longest, swaps included", f"{max(waits):.1f} ms")
+    row("a reading waited for its result: longest, crash and swaps included", f"{max(waits):.1f} ms")
+
+
+def time_ns(reading: Reading) -> int:
+    """Its time as points have it."""
+    return int(reading.time.timestamp()) * 1_000_000_000
 
 
 def row(what: str, value: object, more: str = "") -> None:
     """A line of the table."""
-    print(f"  {what:<58}{value!s:>10}  {more}".rstrip())
+    print(f"  {what:<66}{value!s:>10}  {more}".rstrip())
 
 
 def terminated(_number: int, _frame: FrameType | None) -> None:

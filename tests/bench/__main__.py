@@ -14,6 +14,7 @@ from tests.bench.command import command_probes
 from tests.bench.content import content_probes
 from tests.bench.machine import describe
 from tests.bench.memory import memory_probes
+from tests.bench.relay import relay_probes
 from tests.bench.report import as_json, as_table
 from tests.bench.rows import Probe, take_rounds
 from tests.bench.small import small_probes
@@ -27,6 +28,7 @@ GROUPS: dict[str, Callable[[Stand], AbstractContextManager[list[Probe]]]] = {
     "watch": watch_probes,
     "memory": memory_probes,
     "command": command_probes,
+    "relay": relay_probes,
 }
 ONCE = {"memory"}
 """Groups that give a peak, not a rate: one round, and nothing to warm up."""

@@ -61,7 +61,7 @@ class Crowd:
     """Connections to one server, and clients on them."""
 
     def __init__(self, path: Path, connections: int) -> None:
-        self._links = [Link(connect([path]), Claim(person="bench")) for _ in range(connections)]
+        self._links = [Link(connect([path]), Conversation(Claim(person="bench"))) for _ in range(connections)]
         self._clients: list[list[_Client]] = [[] for _ in self._links]
         self._numbers = {link.socket.fileno(): number for number, link in enumerate(self._links)}
         self._poll = select.epoll()

@@ -19,6 +19,7 @@ class Unit(Enum):
 
     RATE = "MiB/s"
     PER_SECOND = "/s"
+    MICROSECONDS = "µs"
     MILLISECONDS = "ms"
     SECONDS = "s"
     MEMORY = "MiB"

@@ -33,11 +33,13 @@ class Sizes:
     watchers: int = 1000
     memory_bytes: int = 2048 * MIB
     commands: int = 5
+    points: int = 40_000
+    trips: int = 4000
 
     @classmethod
     def quick(cls) -> Self:
         """Some seconds instead of some minutes."""
-        return cls(2, 128 * MIB, 100, 1000, 250, 5, 100, 256 * MIB, 2)
+        return cls(2, 128 * MIB, 100, 1000, 250, 5, 100, 256 * MIB, 2, 10_000, 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ def test_the_page_runs_from_top_to_bottom(tmp_path: Path, own_server: ServerProc
             [sys.executable, "-c", block],
             cwd=tmp_path,
             env={**os.environ, "UDFSTORE_SOCKET": str(own_server.socket)},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=SECONDS,

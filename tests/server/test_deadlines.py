@@ -11,27 +11,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from inside import LIMITS, Inside, Peer
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
-from udfstore.model import Author
-from udfstore.server.connection import Connection, Rooms
-from udfstore.server.limits import ServerLimits
-from udfstore.server.pump import RECEIVE_BYTES
-from udfstore.service import Register, Service
 from udfstore.store import Store, Upload
-from udfstore.wire import codec, limits
-from udfstore.wire.framing import FrameReader
-
-LIMITS = ServerLimits(
-    hello_seconds=10,
-    progress_seconds=60,
-    grace_seconds=20,
-    chunk_bytes=65536,
-    first_window_bytes=65536,
-    window_bytes=131072,
-)
+from udfstore.wire import codec
 
 
 @pytest.fixture
@@ -40,71 +26,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-class Peer:
-    """The client's end of a connection that runs in a nursery."""
-
-    def __init__(self, here: socket.socket) -> None:
-        here.setblocking(False)
-        self.socket = trio.socket.from_stdlib_socket(here)
-        self.ended = trio.Event()
-        self._reader = FrameReader(limits.of_hosts())
-        self._came: list[pb.Request] = []
-
-    async def send(self, *envelopes: pb.Response) -> None:
-        await self.send_bytes(b"".join(map(codec.encode, envelopes)))
-
-    async def send_bytes(self, data: bytes) -> None:
-        while data:
-            data = data[await self.socket.send(data) :]
-
-    async def call(self, number: int, **op: object) -> None:
-        await self.send(pb.Response(call=pb.Call(call=number, **op)))  # type: ignore[arg-type]
-
-    async def next(self) -> pb.Request:
-        while not self._came:
-            data = await self.socket.recv(1 << 18)
-            assert data, "the conversation ended"
-            self._came += [pb.Request.FromString(bytes(f.envelope)) for f in self._reader.receive(data)]
-        return self._came.pop(0)
-
-    async def until(self, kind: str) -> pb.Request:
-        while (message := await self.next()).WhichOneof("message") != kind:
-            pass
-        return message
-
-
 @asynccontextmanager
 async def connected(store: Store, *, credit: bool = True, greet: bool = True) -> AsyncIterator[Peer]:
     """A connection served as the server serves it."""
-    service = Service(store, Register())
-    rooms = Rooms(
-        service,
-        LIMITS,
-        trio.CapacityLimiter(2),
-        trio.CapacityLimiter(2),
-        trio.lowlevel.ParkingLot(),
-        memoryview(bytearray(RECEIVE_BYTES)),
-    )
-    here, there = socket.socketpair()
-    for end in (here, there):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    there.setblocking(False)
-    peer = Peer(here)
-    connection = Connection(there, service.register.enter(Author("socket"), 0), rooms)
-
-    async def serve() -> None:
-        await connection.run()
-        peer.ended.set()
-
-    with here:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(serve)
-            assert (await peer.next()).WhichOneof("message") == "welcome"
-            if greet:
-                await peer.send(pb.Response(hello=pb.Hello(protocol=1, credit=credit)))
+    async with trio.open_nursery() as nursery:
+        hello = pb.Hello(protocol=1, credit=credit) if greet else None
+        async with Inside(store, nursery).connected(hello) as peer:
             yield peer
-            here.close()
-            await peer.ended.wait()
 
 
 def saved(store: Store, content: bytes) -> BlobId:

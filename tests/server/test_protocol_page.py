@@ -19,6 +19,9 @@ from udfstore.client import retry
 from udfstore.errors import CODES
 from udfstore.server.limits import ServerLimits
 from udfstore.server.transfers import CHUNKS_WAITING
+from udfstore.session.nodes import LEAST_INTERVAL_MS, LEAST_TIMEOUT_MS
+from udfstore.snapshots.names import NAME_BYTES
+from udfstore.snapshots.rounds import INTERVAL_S, LEAST_INTERVAL_S
 from udfstore.wire import codec, limits
 from udfstore.wire.transcript import parse
 
@@ -110,6 +113,16 @@ def test_the_limits_of_frames_are_those_of_the_code() -> None:
     assert limits.of_clients()[codec.CHUNK] == listed["chunk"]
 
 
+def test_the_limits_of_a_node_are_those_of_the_code() -> None:
+    assert f"of up to {limits.DAG_BYTES} bytes" in PAGE
+    assert f"0 (every {INTERVAL_S:g} s) or {LEAST_INTERVAL_MS} and more" in PAGE
+    assert f"0 ({LIMITS.node_seconds:g} s) or {LEAST_TIMEOUT_MS} and more" in PAGE
+    assert f"UTF-8 of up to {NAME_BYTES} bytes" in PAGE
+    assert LEAST_INTERVAL_MS == LEAST_INTERVAL_S * 1000
+    for seconds in (LIMITS.restore_seconds, LIMITS.round_seconds):
+        assert f"at a node | {seconds:g} s |" in PAGE
+
+
 def test_the_limits_of_a_server_are_those_of_the_code() -> None:
     listed = {words(row[0])[0]: float(row[1]) for row in table("| limit | default | what is over it |")}
     threads = {"reads", "writes"}  # no peer meets those
@@ -120,6 +133,7 @@ def test_the_limits_of_a_server_are_those_of_the_code() -> None:
     assert names
     assert list(map(int, re.findall(r"\d+", names[0]))) == [
         refs.TAG_BYTES,
+        refs.SNAPSHOT_TAG_BYTES,
         model.NOTE_BYTES,
         model.LABELS,
         model.LABELS_BYTES,

@@ -244,6 +244,17 @@ def test_a_server_that_hangs_up_early_or_says_too_much_is_told(tmp_path: Path, l
         replay_client(path, live.socket)
 
 
+@pytest.mark.parametrize("name", ["node-fresh", "node-restore", "node-keepalive"])
+def test_several_conversations_and_their_nodes_are_played_by_both_sides(name: str, tmp_path: Path) -> None:
+    path = FOLDER / f"{name}.transcript"
+    steps = read(path).steps
+    with Replayed(path, tmp_path / "s") as outcome:
+        came = replay_client(path, tmp_path / "s")
+    assert came == sum(step.side is Side.HOST for step in steps)
+    unsaid = sum(isinstance(m := step.message, pb.Response) and m.HasField("credit") for step in steps)
+    assert outcome == [sum(step.side is Side.UDF for step in steps) - unsaid]
+
+
 def test_the_first_frame_of_a_client_that_differs_is_told(tmp_path: Path) -> None:
     with Replayed(FOLDER / "load.transcript", tmp_path / "s") as outcome, suppress(Mismatch):
         replay_client(FOLDER / "stat.transcript", tmp_path / "s")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.model import Author, BlobInfo, Claim, Entry, Event
@@ -38,13 +38,13 @@ def sent(outbox: object) -> bytes:
 class Talk:
     """A host and a UDF, joined: `to_host` and `to_udf` carry what waits and give the events."""
 
-    def __init__(self, welcome: Welcome = WELCOME, claim: Claim | None = None) -> None:
+    def __init__(self, welcome: Welcome = WELCOME, claim: Claim | None = None, node: tasks.Node | None = None) -> None:
         self.host = HostSession(welcome)
-        self.udf = UdfSession(claim)
+        self.udf = UdfSession(claim, node)
 
     @classmethod
-    def greeted(cls, welcome: Welcome = WELCOME) -> Talk:
-        talk = cls(welcome)
+    def greeted(cls, welcome: Welcome = WELCOME, node: tasks.Node | None = None) -> Talk:
+        talk = cls(welcome, node=node)
         talk.to_udf()
         talk.to_host()
         return talk
@@ -59,11 +59,13 @@ class Talk:
 class RawHost:
     """A host that hears frames which our own UDF would not send."""
 
-    def __init__(self, welcome: Welcome = WELCOME, credit: bool = True, greet: bool = True) -> None:
+    def __init__(
+        self, welcome: Welcome = WELCOME, credit: bool = True, greet: bool = True, node: pb.Node | None = None
+    ) -> None:
         self.session = HostSession(welcome)
         self.answers()
         if greet:
-            self.hear(pb.Response(hello=pb.Hello(protocol=1, credit=credit)))
+            self.hear(pb.Response(hello=pb.Hello(protocol=1, credit=credit, node=node)))
 
     def hear(self, *envelopes: pb.Response) -> list[HostEvent]:
         return list(self.session.receive(b"".join(map(codec.encode, envelopes))))
@@ -79,7 +81,7 @@ class RawHost:
 
     def answers(self) -> list[pb.Request]:
         """What it sends."""
-        reader = FrameReader(limits.of_hosts())
+        reader = FrameReader(limits.of_hosts_of_nodes())
         return [pb.Request.FromString(bytes(f.envelope)) for f in reader.receive(sent(self.session.outbox))]
 
     def faults(self) -> list[tuple[int, str]]:
@@ -152,6 +154,7 @@ events = st.one_of(
     st.builds(Event, numbers, records, st.just(False)),
     st.builds(Event, numbers, st.lists(entries, max_size=2).map(tuple), st.just(True)),
 )
+places = st.one_of(st.just(tasks.NOWHERE), st.builds(tasks.Place, words.filter(bool), words.filter(bool)))
 sessions = st.builds(
     calls.Session,
     numbers,
@@ -159,11 +162,41 @@ sessions = st.builds(
     times,
     st.integers(0, 2**32 - 1),
     st.lists(st.builds(calls.Following, names, numbers, st.one_of(st.none(), ids), words), max_size=2).map(tuple),
+    places,
+    words,
 )
 health = st.builds(
     calls.Health,
     words, words, st.integers(0, 2**32 - 1), st.binary(max_size=16), numbers, numbers, numbers, numbers, numbers,
     st.integers(0, 2**32 - 1), times, numbers, words,
+)  # fmt: skip
+
+maybe_ids = st.one_of(st.none(), ids)
+counts = st.integers(0, 2**32 - 1)
+models = st.lists(st.builds(tasks.Model, names, numbers, ids), max_size=2).map(tuple)
+snapshots = st.builds(
+    tasks.Snapshot, ids, words, numbers, st.lists(words, max_size=2).map(tuple), times,
+    st.sampled_from(tasks.Reason), words, counts, numbers,
+)  # fmt: skip
+states = st.builds(
+    tasks.NodeState, words, words, ids, numbers, words, words, maybe_ids, st.booleans(), models
+)  # fmt: skip
+task_items = st.builds(
+    tasks.Task, words, words, st.sampled_from(tasks.HostKind), st.lists(words, max_size=3).map(tuple),
+    st.one_of(st.none(), snapshots), times, counts, counts, maybe_ids, st.booleans(), words,
+)  # fmt: skip
+given_items = st.builds(
+    tasks.Given, words, words, words, st.one_of(st.none(), states), st.one_of(st.none(), snapshots), st.booleans()
+)
+uses = st.builds(tasks.Use, numbers, times, names, numbers, ids, authors, places, words)
+seconds = st.integers(0, 10**9).map(lambda ms: ms / 1000)
+longer = st.one_of(st.just(0.0), st.integers(1000, 10**9).map(lambda ms: ms / 1000))
+nodes = st.builds(
+    lambda dag, fingerprint, **said: tasks.Node(dag=dag, fingerprint="" if dag else fingerprint, **said),
+    task=words.filter(bool), name=words.filter(bool), dag=st.binary(max_size=20), fingerprint=words, key=words,
+    options=words, interval=longer, policy=st.sampled_from(tasks.Policy), host=st.sampled_from(tasks.HostKind),
+    take_over=st.booleans(), no_save=st.booleans(), plain=st.booleans(), resumed=numbers, restored=maybe_ids,
+    snapshot=words, source=words, not_before_ns=numbers, timeout=longer,
 )  # fmt: skip
 
 steps = st.builds(calls.Step, tags, refs, maybe_number, maybe_labels, id_lists)
@@ -198,6 +231,35 @@ CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
     calls.Used: st.builds(calls.Used, tags, numbers, ids, words, requests),
     calls.Status: st.builds(calls.Status),
     calls.Sessions: st.builds(calls.Sessions),
+    tasks.ListTasks: st.builds(tasks.ListTasks),
+    tasks.DeleteTask: st.builds(tasks.DeleteTask, words, st.booleans(), requests),
+    tasks.ListSnapshots: st.builds(tasks.ListSnapshots, words),
+    tasks.FindSnapshot: st.builds(tasks.FindSnapshot, words, words),
+    tasks.ListStates: st.builds(tasks.ListStates, words, words),
+    tasks.SaveSnapshot: st.builds(tasks.SaveSnapshot, words, st.sampled_from(tasks.Reason), words),
+    tasks.NameSnapshot: st.builds(tasks.NameSnapshot, words, words, words, words, requests),
+    tasks.UseSnapshot: st.builds(tasks.UseSnapshot, words, words, st.one_of(st.none(), refs), st.booleans(), requests),
+    tasks.DeleteSnapshots: st.builds(
+        tasks.DeleteSnapshots, words, st.lists(words, max_size=3).map(tuple), st.booleans(), requests
+    ),
+    tasks.PlanRestore: st.builds(
+        tasks.PlanRestore, words, st.binary(max_size=20), st.sampled_from(tasks.Policy), words
+    ),
+    tasks.ListUses: st.builds(
+        tasks.ListUses, words, st.one_of(st.none(), tags), st.one_of(st.none(), times), st.booleans()
+    ),
+    tasks.AwaitFollowers: st.builds(tasks.AwaitFollowers, tags, numbers, seconds),
+}
+ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
+    BlobInfo: infos,
+    Entry: entries,
+    calls.Session: sessions,
+    Event: events,
+    tasks.Task: task_items,
+    tasks.Snapshot: snapshots,
+    tasks.NodeState: states,
+    tasks.Given: given_items,
+    tasks.Use: uses,
 }
 RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     calls.Saved: st.builds(calls.Saved, ids, numbers, st.booleans(), st.one_of(st.none(), entries)),
@@ -212,5 +274,8 @@ RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     Entry: entries,
     calls.Noted: st.builds(calls.Noted, numbers),
     calls.Health: health,
+    tasks.Snapshot: snapshots,
+    tasks.Taken: st.builds(tasks.Taken, st.one_of(st.none(), snapshots), st.booleans(), words),
+    tasks.Dropped: st.builds(tasks.Dropped, st.lists(snapshots, max_size=3).map(tuple)),
     type(None): st.none(),
 }

@@ -236,13 +236,33 @@ def test_a_call_that_makes_no_sense_is_a_fault_of_its_own_number() -> None:
             {"rollback": pb.Rollback(tag="a", to=2**64 - 1)},
             {"used": pb.Used(tag="a", version=2**64 - 1, id=ID.raw)},
             {"watch": pb.Watch(prefix="//")},
+            {"plan_restore": pb.PlanRestore(task="t", policy=3)},  # type: ignore[arg-type]
+            {"plan_restore": pb.PlanRestore(task="t", dag=b" " * (48 * 1024 + 1))},
+            {"save_snapshot": pb.SaveSnapshot(task="t", reason="boredom")},
+            {"name_snapshot": pb.NameSnapshot(task="t", name="n", note="n" * 5000)},
+            {"use_snapshot": pb.UseSnapshot(task="t", before="//")},
+            {"list_uses": pb.ListUses(tag="//")},
+            {"await_followers": pb.AwaitFollowers(tag="a", version=2**64 - 1)},
+            {"await_followers": pb.AwaitFollowers(tag="a", timeout_ms=2**64 - 1)},
+            {"await_followers": pb.AwaitFollowers()},
         ),
         1,
     ):
         assert host.call(number, **op) == []
         assert host.faults() == [(number, "usage")], op
-    host.hear(pb.Response(call=pb.Call(call=99, request=b"short", untag=pb.Untag(tags=["a"]))))
-    assert host.faults() == [(99, "usage")]
+    for number, change in enumerate(
+        (
+            pb.Call(untag=pb.Untag(tags=["a"])),
+            pb.Call(delete_task=pb.DeleteTask(task="t")),
+            pb.Call(name_snapshot=pb.NameSnapshot(task="t", name="n")),
+            pb.Call(use_snapshot=pb.UseSnapshot(task="t", snapshot="1")),
+            pb.Call(delete_snapshots=pb.DeleteSnapshots(task="t")),
+        ),
+        99,
+    ):
+        change.call, change.request = number, b"short"
+        host.hear(pb.Response(call=change))
+        assert host.faults() == [(number, "usage")]
 
 
 # --- credit ---

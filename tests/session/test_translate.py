@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from session_kit import CALLS, ID, RESULTS, WELCOME, Talk, entries, events, ids, infos, sessions, words
+from session_kit import CALLS, ID, ITEMS, RESULTS, WELCOME, Talk, ids, infos, words
 
 from udfstore import calls
 from udfstore.digest import BlobId
@@ -60,10 +60,10 @@ def test_the_head_of_a_load_arrives(info, offset: int, length: int) -> None:  # 
     assert talk.to_udf() == [Found(number, calls.Loading(info, offset, length))]
 
 
-@pytest.mark.parametrize("items", [infos, entries, sessions, events], ids=["blobs", "entries", "sessions", "events"])
-def test_items_arrive_in_their_order(items: st.SearchStrategy[object]) -> None:
+@pytest.mark.parametrize("kind", ITEMS, ids=lambda kind: kind.__name__)
+def test_items_arrive_in_their_order(kind: type) -> None:
     @FAST
-    @given(st.lists(items, min_size=1, max_size=5))
+    @given(st.lists(ITEMS[kind], min_size=1, max_size=5))
     def arrive(some: list[object]) -> None:
         talk = Talk.greeted()
         number = talk.udf.open(calls.Sessions())

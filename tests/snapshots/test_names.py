@@ -9,7 +9,17 @@ from snapshot_kit import PROPERTY
 
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
-from udfstore.snapshots import SnapshotRef, SnapshotTag, auto_tag, escape, named_tag, task_prefix, unescape
+from udfstore.refs import SNAPSHOT_TAG_BYTES, Prefix, Ref, Tag
+from udfstore.snapshots import (
+    SnapshotRef,
+    SnapshotTag,
+    auto_tag,
+    escape,
+    named_tag,
+    record_tag,
+    task_prefix,
+    unescape,
+)
 from udfstore.snapshots.names import NAME_BYTES, check_name
 
 SEGMENT = re.compile(r"(?:[A-Za-z0-9_]|~[0-9a-f]{2})(?:[A-Za-z0-9._-]|~[0-9a-f]{2})*", re.ASCII)
@@ -31,6 +41,7 @@ def test_every_name_is_one_segment_and_comes_back(name: str) -> None:
 @given(names, names)
 def test_names_never_share_a_tag(task: str, name: str) -> None:
     assert SnapshotTag.parse(str(auto_tag(task))) == SnapshotTag(task)
+    assert SnapshotTag.parse(str(record_tag(task))) == SnapshotTag(task, record=True)
     assert auto_tag(task).reserved
     assert task_prefix(task).matches(str(auto_tag(task)))
     try:
@@ -38,6 +49,11 @@ def test_names_never_share_a_tag(task: str, name: str) -> None:
     except UsageError:
         assume(False)
     assert SnapshotTag.parse(str(tag)) == SnapshotTag(task, name)
+    for one in (tag, auto_tag(task), record_tag(task)):
+        assert Tag.parse(one.name) == one
+        assert Ref.parse(f"{one}@3") == Ref(f"{one}@3", tag=one, version=3)
+        assert Prefix.parse(one.name).matches(one.name)
+    assert Prefix.parse(task_prefix(task).text).matches(tag.name)
     assert task_prefix(task).matches(str(tag))
 
 
@@ -117,3 +133,39 @@ def test_names_that_would_be_read_as_something_else(name: str) -> None:
 def test_what_names_no_snapshot(text: str) -> None:
     with pytest.raises(UsageError):
         SnapshotRef.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "snapshots/~c3~a4/auto",
+        "snapshots/a~2fb/named/~2ex",
+        "snapshots/" + "~ff" * 128 + "/named/" + "~ff" * 128,
+        "snapshots/" + "a" * (SNAPSHOT_TAG_BYTES - 10),
+    ],
+)
+def test_tags_below_snapshots_may_be_escaped(text: str) -> None:
+    assert (Tag.parse(text).name, Tag.parse(text).reserved) == (text, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "models/~c3",
+        "~c3",
+        "snapshots/~C3",
+        "snapshots/~c",
+        "snapshots/a~",
+        "snapshots/~",
+        "snapshots/.a",
+        "snapshots/-a",
+        "snapshots/a//b",
+        "snapshots/",
+        "snapshotsx/~c3",
+        "snapshots/" + "a" * (SNAPSHOT_TAG_BYTES - 9),
+        "models/" + "a" * 250,
+    ],
+)
+def test_what_is_no_tag_there(text: str) -> None:
+    with pytest.raises(UsageError):
+        Tag.parse(text)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from store_kit import AUTHOR, delete, move, read, request, rollback, save, untag
+from store_kit import AUTHOR, START_NS, Clock, commit, delete, move, read, request, rollback, save, untag
 
 from udfstore.calls import Delete, Move, Noted, Rollback, Step, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, Mismatch, NotFound, UsageError
+from udfstore.model import Place
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import Store
 
@@ -312,6 +313,62 @@ class StoreConformance:
         with store.open(id) as file:
             delete(store, id, now=True)
             assert file.pread(0, 7) == b"content"
+
+    def test_what_a_kept_snapshot_needs_is_not_deleted(self, store: Store) -> None:
+        for n in range(12):
+            commit(store, b"manifest %d" % n, b"state %d" % n, b"same")
+        state = BlobId.of(b"state 2")
+        with pytest.raises(Conflict, match="snapshots/pump/auto@3"):
+            delete(store, state)
+        with pytest.raises(Conflict, match="snapshots/pump/auto@3"):
+            delete(store, BlobId.of(b"manifest 2"))
+        assert delete(store, state, force=True).id == state
+
+    def test_a_tag_below_snapshots_may_be_escaped_and_long(self, store: Store) -> None:
+        task = "~c3~a4" * 64
+        commit(store, b"manifest", b"state", task=task)
+        tag = f"snapshots/{task}/auto"
+        assert read(store, tag) == read(store, f"{tag}@1") == b"manifest"
+        assert [entry.tag for entry in store.tags(Prefix.parse(f"snapshots/{task}/"))] == [tag]
+        assert store.events(Prefix.parse(tag), 0)[0][0].entries[0].ref == f"{tag}@1"
+
+    # --- uses
+
+    def test_the_newest_use_of_each_node_and_tag(self, store: Store, clock: Clock) -> None:
+        ids = [save(store, bytes([n])) for n in range(2)]
+        for tag in ("m/a", "m/b"):
+            for id in ids:
+                move(store, tag, id)
+        for task, node, tag, version, error in (
+            ("pump", "n1", "m/a", 1, ""),
+            ("pump", "n1", "m/a", 2, "no"),
+            ("pump", "n2", "m/b", 1, ""),
+            ("fan", "n1", "m/a", 1, ""),
+            ("", "", "m/a", 2, ""),
+        ):
+            clock.advance(1)
+            used = Used(Tag.parse(tag), version, ids[version - 1], error, request())
+            store.submit(used, AUTHOR, place=Place(task, node)).result()
+
+        def told(task: str = "", tag: str = "", seconds: int | None = None, everything: bool = False) -> list[str]:
+            until = None if seconds is None else START_NS + seconds * 10**9
+            uses = store.used(store.uses(task, tag, until, everything))
+            return [f"{u.place.task}/{u.place.node} {u.tag}@{u.version} {u.error}".strip() for u in uses]
+
+        assert told("pump") == ["pump/n2 m/b@1", "pump/n1 m/a@2 no"]
+        assert told("pump", seconds=1) == ["pump/n1 m/a@1"]
+        assert told("pump", everything=True) == ["pump/n2 m/b@1", "pump/n1 m/a@2 no", "pump/n1 m/a@1"]
+        assert told(tag="m/a") == ["/ m/a@2", "fan/n1 m/a@1", "pump/n1 m/a@2 no"]
+        assert told("fan", "m/b") == []
+        assert store.first_use("pump", ids[0]) == START_NS + 10**9
+        assert store.first_use("pump", ids[1]) is None, "it failed"
+
+    def test_a_use_is_the_same_wherever_it_is_repeated_from(self, store: Store) -> None:
+        id = save(store, b"x")
+        move(store, "t", id)
+        used = Used(Tag.parse("t"), 1, id, "", request())
+        first = store.submit(used, AUTHOR, place=Place("pump", "n")).result()
+        assert store.submit(used, AUTHOR).result() == first
 
     # --- repeats
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from udfstore.digest import BlobId
 from udfstore.model import Author, Entry
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, StoreLimits, osfs
+from udfstore.store.committer import HOUSE
 
 AUTHOR = Author(front="local", uid=1000, gids=(1000,), pid=7, program="pytest")
 
@@ -82,6 +83,28 @@ def move(
 ) -> Moved:
     step = Step(Tag.parse(tag), Ref.of(ref), expected, labels, links)
     return store.submit(Move((step,), note, number or request()), AUTHOR).result()
+
+
+def commit(store: Store, manifest: bytes, *states: bytes, task: str = "pump") -> BlobId:
+    """A round, as the store sees it: states and a manifest are saved, the task's tag moves, retention goes to work."""
+    for state in states:
+        save(store, state)
+    return commit_saved(store, manifest, states, task)
+
+
+def commit_saved(store: Store, manifest: bytes, states: Iterable[bytes], task: str = "p") -> BlobId:
+    """The same, of states that are there."""
+    links = tuple(map(BlobId.of, states))
+    id, tag = save(store, manifest), Tag.parse(f"snapshots/{task}/auto")
+    step = Step(tag, Ref.of(id), None, {}, links)
+    store.submit(Move((step,), "", request()), HOUSE, reserved=True).result()
+    store.let_go((tag,)).result()
+    return id
+
+
+def removed(store: Store) -> None:
+    """Wait until the files of what was removed without a grace time are gone."""
+    store._parts.remover._pool.submit(int).result()
 
 
 def rollback(store: Store, tag: str, to: int | None = None, expected: int | None = None) -> Entry:

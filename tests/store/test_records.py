@@ -58,7 +58,7 @@ records = st.builds(
     skipped=st.lists(text, max_size=3).map(tuple),
     blobs=st.lists(st.tuples(ids, numbers), max_size=3).map(tuple),
     source=text,
-    use=st.none() | st.builds(Use, text, numbers, ids, text),
+    use=st.none() | st.builds(Use, text, numbers, ids, text, text, text),
 )
 
 
@@ -106,6 +106,7 @@ GOOD = {"author": {"front": "local"}, "time": 1, "entries": [{"tag": "t", "versi
         {"entries": ["t"]},
         {"blobs": [["ab" * 32]]},
         {"use": {"tag": "t"}},
+        {"use": {"tag": "t", "version": 1, "id": "ab" * 32, "error": "", "host": "h"}},
         {"request": "xy"},
     ],
     ids=str,

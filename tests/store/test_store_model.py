@@ -11,13 +11,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from store_kit import Clock, abandon, delete, move, open_store, read, rollback, save, untag
+from store_kit import Clock, abandon, commit_saved, delete, move, open_store, read, rollback, save, untag
 
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
 from udfstore.refs import Prefix, Ref, Tag
+from udfstore.store import retention
 
 TAGS = ("a", "m/a", "m/b")
+AUTO = "snapshots/p/auto"
+KEPT = 3
 CONTENTS = tuple(bytes([n]) * (n * 700 + 1) for n in range(4))
 MEMORY = Path("/dev/shm")
 
@@ -35,8 +38,14 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.known: set[bytes] = set()
         self.entries: dict[str, list[bytes | None]] = {}
         self.origins: dict[str, list[int]] = {}
+        self.rounds = 0
+        self.manifests: dict[bytes, set[bytes]] = {}
+        """The manifests that are kept, oldest first, and what they link."""
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(retention, "BUILT_IN", (retention.Rule(AUTO, versions=KEPT),))
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.store.close()
         shutil.rmtree(self.folder)
 
@@ -75,7 +84,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 rollback(self.store, tag)
             return
         base = len(history) if history[-1] is None else self.origins[tag][-1] or len(history)
-        fitting = [version for version in range(1, base) if history[version - 1] in self.here]
+        others = [version for version in range(1, base) if history[version - 1] != history[-1]]
+        fitting = [version for version in others if history[version - 1] in self.here]
         if not fitting:
             with pytest.raises(Conflict):
                 rollback(self.store, tag)
@@ -97,7 +107,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     @rule(content=contents, force=st.booleans(), now=st.booleans())
     def delete(self, content: bytes, force: bool, now: bool) -> None:
         id = BlobId.of(content)
-        named = any(history[-1] == content for history in self.entries.values())
+        named = any(history[-1] == content for history in self.entries.values()) or self.linked(content)
         error: Any = None
         if content not in self.here:
             error = Gone if content in self.known else NotFound
@@ -110,6 +120,24 @@ class StoreAgainstModel(RuleBasedStateMachine):
         deleted = delete(self.store, id, force=force, now=now)
         assert len(deleted.versions) == sum(history.count(content) for history in self.entries.values())
         self.here.discard(content)
+
+    def linked(self, content: bytes) -> bool:
+        return any(content in links for links in self.manifests.values())
+
+    @precondition(lambda self: self.here)
+    @rule(data=st.data())
+    def take_a_snapshot(self, data: st.DataObject) -> None:
+        """What only the manifest that is let go has kept goes with it, at once."""
+        links = data.draw(st.sets(st.sampled_from(sorted(self.here))))
+        self.clock.advance(301)  # what was saved before is wanted no more
+        self.rounds += 1
+        manifest = b"manifest %d" % self.rounds
+        commit_saved(self.store, manifest, links)
+        self.manifests[manifest] = links
+        if len(self.manifests) > KEPT:
+            gone = self.manifests.pop(next(iter(self.manifests)))
+            named = {content for history in self.entries.values() for content in history}
+            self.here -= {content for content in gone if content not in named and not self.linked(content)}
 
     @rule(seconds=st.integers(1, 4000))
     def sweep(self, seconds: int) -> None:
@@ -143,9 +171,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 with pytest.raises(Gone if content in self.known else NotFound):
                     self.store.open(id)
         live = {tag: history for tag, history in self.entries.items() if history[-1] is not None}
-        assert [entry.tag for entry in self.store.tags(Prefix.parse(""))] == sorted(live)
-        size = sum(map(len, self.here))
-        assert self.store.totals() == (len(self.here), size, len(live))
+        auto = [AUTO] if self.manifests else []
+        assert [entry.tag for entry in self.store.tags(Prefix.parse(""))] == sorted([*live, *auto])
+        contents = [*self.here, *self.manifests]
+        assert self.store.totals() == (len(contents), sum(map(len, contents)), len(live) + len(auto))
+        for manifest in self.manifests:
+            assert read(self.store, BlobId.of(manifest)) == manifest
         for tag, history in self.entries.items():
             told = self.store.history(Tag.parse(tag))
             ids = [content and BlobId.of(content) for content in history]

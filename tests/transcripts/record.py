@@ -21,28 +21,33 @@ HERE = Path(__file__).parent
 
 def record(draft: Transcript, socket: Path) -> Transcript:
     """The draft with what a server answered, frame for frame."""
-    lines: list[Step | str] = []
-    unsent: list[Step] = []
-    with connect([socket]) as peer:
-        player = Player(peer, Side.UDF, draft)
-        for line in draft.lines:
-            if not isinstance(line, Step):
-                lines.append(line)
-            elif line.side is Side.UDF:
-                unsent.append(line)
-                lines.append(line)
-            else:
-                player.send(unsent)
-                unsent = []
-                lines.append(_next(player, line, draft.vary))
-    return Transcript(tuple(lines))
+    answers: dict[int, Step] = {}
+    for steps in draft.conversations:
+        unsent: list[Step] = []
+        with connect([socket]) as peer:
+            player = Player(peer, Side.UDF, steps, draft.vary)
+            for step in steps:
+                if step.side is Side.UDF:
+                    unsent.append(step)
+                else:
+                    player.send(unsent)
+                    unsent = []
+                    answers[step.line] = _next(player, step, draft.vary)
+            player.send(unsent)
+    return Transcript(tuple(answers.get(line.line, line) if isinstance(line, Step) else line for line in draft.lines))
 
 
 def _next(player: Player, old: Step, vary: frozenset[str]) -> Step:
-    """What comes next; as it was recorded before, where only what varies is new."""
+    """What comes next; as it was recorded before, where only what varies is new.
+
+    Keepalives come when they like, so they are recorded only where the draft has one.
+    """
     while True:
         envelope = player.maybe_next()
         if envelope is not None:
+            alive = old.message is not None and old.message.WhichOneof("message") == "keepalive"
+            if envelope.WhichOneof("message") == "keepalive" and not alive:
+                continue
             known = old.message is not None and same(old.message, envelope, vary)
             return old if known else step_of(Side.HOST, old.line, codec.encode(envelope))
         if not player.receive():

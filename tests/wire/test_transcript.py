@@ -96,3 +96,11 @@ def test_messages_say_which_call_they_belong_to() -> None:
     assert call_of(pb.Response()) == 0
     assert call_of(pb.Response(call=pb.Call(call=7))) == 7
     assert call_of(pb.Request(fault=pb.Fault(call=3))) == 3
+
+
+def test_what_follows_the_end_of_both_sides_is_another_conversation() -> None:
+    one, two, three = parse("> end\n< end\n\n# and again\n< end\n> raw\n  ff\n> end\n> raw\n  ff\n").conversations
+    assert [(step.side, step.text) for step in one] == [(Side.UDF, END), (Side.HOST, END)]
+    assert [(step.side, step.text) for step in two] == [(Side.HOST, END), (Side.UDF, RAW), (Side.UDF, END)]
+    assert [step.line for step in three] == [9]
+    assert parse("# nothing\n").conversations == ()

@@ -1043,20 +1043,22 @@ class Sessions(_message.Message):
     def __init__(self) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("id", "author", "since_ns", "calls", "following", "place")
+    __slots__ = ("id", "author", "since_ns", "calls", "following", "place", "role")
     ID_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SINCE_NS_FIELD_NUMBER: _ClassVar[int]
     CALLS_FIELD_NUMBER: _ClassVar[int]
     FOLLOWING_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
     id: int
     author: Author
     since_ns: int
     calls: int
     following: _containers.RepeatedCompositeFieldContainer[Following]
     place: Place
-    def __init__(self, id: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., since_ns: _Optional[int] = ..., calls: _Optional[int] = ..., following: _Optional[_Iterable[_Union[Following, _Mapping]]] = ..., place: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+    role: str
+    def __init__(self, id: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., since_ns: _Optional[int] = ..., calls: _Optional[int] = ..., following: _Optional[_Iterable[_Union[Following, _Mapping]]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., role: _Optional[str] = ...) -> None: ...
 
 class Following(_message.Message):
     __slots__ = ("tag", "version", "id", "error")

@@ -51,9 +51,27 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "untag": ("tags", "udfstore untag models/old"),
     "watch": ("tags", "udfstore watch models/ --json"),
     "why": ("content", "udfstore why ab12cd34"),
+    "follow": ("follow", "udfstore follow models/pump -o model.onnx -- python3 score.py model.onnx"),
+    "tasks": ("tasks", "udfstore tasks"),
+    "task rm": ("tasks", "udfstore task rm cpu-alert"),
+    "snapshot ls": ("snapshots", "udfstore snapshot ls cpu-alert"),
+    "snapshot show": ("snapshots", "udfstore snapshot show cpu-alert 17"),
+    "snapshot save": ("snapshots", "udfstore snapshot save cpu-alert --name before-upgrade"),
+    "snapshot name": ("snapshots", "udfstore snapshot name cpu-alert good-week 17 --note 'no alarm missed'"),
+    "snapshot use": ("snapshots", "udfstore snapshot use cpu-alert --before models/pump@8 --now"),
+    "snapshot get": ("snapshots", "udfstore snapshot get cpu-alert anomaly2 -o state.bin"),
+    "snapshot rm": ("snapshots", "udfstore snapshot rm cpu-alert 15 16"),
+    "snapshot plan": ("snapshots", "udfstore snapshot plan cpu-alert --dag cpu-alert.dot --policy upstream"),
+    "sessions": ("tasks", "udfstore sessions"),
+    "used": ("tasks", "udfstore used cpu-alert --at 2026-11-22T18:00"),
+    "bridge": ("bridge", "udfstore bridge -- python3 my_udf.py"),
+    "run": ("run", "udfstore run --task water --node score -- python3 udf.py < points.lp"),
     "replay": ("server", "udfstore replay save.transcript --socket /tmp/agent.sock"),
 }
 """Each command's module, which has a function of the command's name, and an example for its help."""
+
+GROUPS = {"task": "Tasks, one at a time.", "snapshot": "The snapshots of a task."}
+"""The first words of commands of two."""
 
 ALIASES = {"tags": "ls", "history": "log", "inspect": "stat"}
 
@@ -62,11 +80,17 @@ def application(names: Iterable[str] = (*COMMANDS, *ALIASES), *, completion: boo
     """The Typer application with these commands; only their modules are imported."""
     app = typer.Typer(cls=Group, add_completion=completion, context_settings={"help_option_names": HELP})
     app.callback()(_root)
+    groups: dict[str, typer.Typer] = {}
     for name in names:
         command = ALIASES.get(name, name)
         module, example = COMMANDS[command]
-        function = getattr(import_module(f"udfstore.cli.{module}"), command)
-        app.command(name, cls=Command, epilog=f"Example: {example}", hidden=name in ALIASES)(function)
+        function = getattr(import_module(f"udfstore.cli.{module}"), command.replace(" ", "_"))
+        group, _, last = name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = typer.Typer(cls=Group, help=GROUPS[group])
+            app.add_typer(groups[group], name=group)
+        home = groups[group] if group else app
+        home.command(last, cls=Command, epilog=f"Example: {example}", hidden=name in ALIASES)(function)
     return app
 
 
@@ -112,8 +136,8 @@ def _run(argv: list[str]) -> None:
     if COMPLETION in os.environ:
         typer.main.get_command(application())(argv, prog_name=NAME, complete_var=COMPLETION)
     # Only the command that is asked for is imported; help needs all.
-    known = bool(argv) and argv[0] in {*COMMANDS, *ALIASES}
-    command = typer.main.get_command(application(argv[:1], completion=False) if known else application())
+    names = [name for name in (*COMMANDS, *ALIASES) if argv and name.split()[0] == argv[0]]
+    command = typer.main.get_command(application(names, completion=False) if names else application())
     with command.make_context(NAME, argv) as context:
         command.invoke(context)
 

@@ -13,7 +13,8 @@ from udfstore.cli.output import put as put_json
 from udfstore.cli.output import put_array, put_lines, tell
 from udfstore.cli.stores import opened, words
 from udfstore.cli.tags import tell_move
-from udfstore.cli.words import Expect, Json, Label, Note, RefWord, Root, Socket, labels
+from udfstore.cli.waiting import await_followers, check_wait
+from udfstore.cli.words import Expect, Json, Label, Note, RefWord, Root, Socket, Wait, labels
 from udfstore.errors import NotFound, UsageError
 from udfstore.refs import Ref
 
@@ -27,19 +28,22 @@ def put(
     note: Note = "",
     label: Label = None,
     expect: Expect = None,
+    wait: Wait = None,
     json: Json = False,
     root: Root = None,
     socket: Socket = None,
 ) -> None:
     """Save a file and print its ID, which `sha256sum FILE` confirms."""
-    if tag is None and (note or label or expect is not None):
-        raise UsageError("--note, --label and --expect are about the move of a tag: name it with --tag")
+    if tag is None and (note or label or expect is not None or wait is not None):
+        raise UsageError("--note, --label, --expect and --wait are about the move of a tag: name it with --tag")
+    check_wait(wait, root, socket)
     given = labels(label)
     with source(file) as content, opened(root, socket, create=True) as store:
         saved = store.save(content, tag=tag, note=note, labels=given, expected_version=expect)
         put_json(saved) if json else print(saved.id)
         if saved.entry is not None:
             tell_move(store, saved.entry, words(root, socket))
+            await_followers(store, saved.entry, wait)
 
 
 def get(

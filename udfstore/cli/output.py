@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from typing import Any
 
 from udfstore.digest import BlobId
@@ -24,6 +25,8 @@ def plain(value: object) -> Any:
             return value
         case bytes():
             return value.hex()
+        case Enum():
+            return plain(value.value)
         case BlobId():
             return str(value)
         case Mapping():

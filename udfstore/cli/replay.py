@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from udfstore._pb import udfstore_pb2 as pb
 from udfstore.client.link import check_path
 from udfstore.client.link import connect as connect_socket
 from udfstore.errors import Mismatch, ProtocolError, TimedOut, UsageError
@@ -19,7 +20,7 @@ from udfstore.wire.transcript import END, RAW, Side, Step, Transcript, call_of, 
 WAIT_SECONDS = 10.0
 """For the next frame: what the other side has to do for one takes milliseconds."""
 
-_UNASKED = ("credit", "goodbye")
+_UNASKED = ("credit", "goodbye", "keepalive")
 """Messages that a side may send as it likes: they are passed over where the transcript has none."""
 
 
@@ -30,12 +31,15 @@ def replay_client(path: Path, socket_path: Path) -> int:
     cannot be read, and what connecting raises.
     """
     transcript = read(path)
-    with connect_socket([socket_path]) as peer:
-        return Player(peer, Side.UDF, transcript).play()
+    came = 0
+    for steps in transcript.conversations:
+        with connect_socket([socket_path]) as peer:
+            came += Player(peer, Side.UDF, steps, transcript.vary).play()
+    return came
 
 
 def replay_server(path: Path, listen: Path, listening: Callable[[], object] = lambda: None) -> int:
-    """Play the server's side for the first client that connects to a new socket; otherwise as `replay_client`.
+    """Play the server's side for the client that connects to a new socket; otherwise as `replay_client`.
 
     `listening` is called when a client may connect.
     """
@@ -44,8 +48,11 @@ def replay_server(path: Path, listen: Path, listening: Callable[[], object] = la
         raise UsageError(f"{path}: its client breaks the protocol; it is for servers: replay it with --socket")
     with _listening(listen) as listener:
         listening()
-        with listener.accept()[0] as peer:
-            return Player(peer, Side.HOST, transcript).play()
+        came = 0
+        for steps in transcript.conversations:
+            with listener.accept()[0] as peer:
+                came += Player(peer, Side.HOST, steps, transcript.vary).play()
+        return came
 
 
 def read(path: Path) -> Transcript:
@@ -64,14 +71,18 @@ class Player:
     Frames of one call have to come in their order; those of different calls may overtake one another.
     """
 
-    def __init__(self, peer: socket.socket, plays: Side, transcript: Transcript) -> None:
+    def __init__(self, peer: socket.socket, plays: Side, steps: Sequence[Step], vary: frozenset[str]) -> None:
         self._peer = peer
         self._peer.settimeout(WAIT_SECONDS)
         self._plays = plays
         self._other = Side.HOST if plays is Side.UDF else Side.UDF
-        self._steps = transcript.steps
-        self._vary = transcript.vary
-        self._frames = FrameReader(limits.of_hosts() if plays is Side.UDF else limits.of_clients())
+        self._steps = steps
+        self._vary = vary
+        takes = limits.of_hosts_of_nodes if plays is Side.UDF else limits.of_nodes
+        self._frames = FrameReader(takes(plain_bytes=limits.PLAIN_BYTES))
+        node = any(isinstance(step.message, pb.Response) and step.message.hello.HasField("node") for step in steps)
+        self._choice = ("credit",) if node else ("credit", "goodbye")
+        """Messages that a client may leave out; the goodbye of a node is a question."""
         self._came: list[Envelope] = []
         self._ended = False
 
@@ -131,7 +142,7 @@ class Player:
     def _optional(self, step: Step) -> bool:
         """Whether it is the client's own choice to send this: how much it grants, and whether it says goodbye."""
         message = step.message
-        return self._other is Side.UDF and message is not None and message.WhichOneof("message") in _UNASKED
+        return self._other is Side.UDF and message is not None and message.WhichOneof("message") in self._choice
 
     def _expect(self, number: int, step: Step) -> None:
         where = f"frame {number} (line {step.line})"

@@ -11,7 +11,8 @@ import typer
 from udfstore.cli import show
 from udfstore.cli.output import mapping, put, put_array, put_lines, tell
 from udfstore.cli.stores import opened, words
-from udfstore.cli.words import Expect, Json, Label, Note, PrefixWord, RefWord, Root, Socket, TagWord, labels
+from udfstore.cli.waiting import await_followers, check_wait
+from udfstore.cli.words import Expect, Json, Label, Note, PrefixWord, RefWord, Root, Socket, TagWord, Wait, labels
 from udfstore.errors import NotFound, UsageError
 from udfstore.model import Entry
 from udfstore.refs import Prefix
@@ -35,15 +36,18 @@ def tag(
     note: Note = "",
     label: Label = None,
     expect: Expect = None,
+    wait: Wait = None,
     json: Json = False,
     root: Root = None,
     socket: Socket = None,
 ) -> None:
     """Move a tag, or make it."""
     given = labels(label)
+    check_wait(wait, root, socket)
     with opened(root, socket) as store:
         entry = store.tag(name, ref, note=note, labels=given, expected_version=expect)
         _moved(store, entry, json, words(root, socket))
+        await_followers(store, entry, wait)
 
 
 def log(name: TagWord, json: Json = False, root: Root = None, socket: Socket = None) -> None:
@@ -61,6 +65,7 @@ def rollback(
     note: Note = "",
     label: Label = None,
     expect: Expect = None,
+    wait: Wait = None,
     json: Json = False,
     root: Root = None,
     socket: Socket = None,
@@ -70,25 +75,30 @@ def rollback(
     Rolled back once more, it goes further back, never forward to what it left.
     """
     given = labels(label)
+    check_wait(wait, root, socket)
     with opened(root, socket) as store:
         moved = store.rolled_back(name, to=to, note=note, labels=given, expected_version=expect)
         for version in moved.skipped:
             tell(f"passed over {version}: its content is gone")
         _moved(store, moved.entries[0], json, words(root, socket))
+        await_followers(store, moved.entries[0], wait)
 
 
 def untag(
     name: TagWord,
     note: Note = "",
     expect: Expect = None,
+    wait: Wait = None,
     json: Json = False,
     root: Root = None,
     socket: Socket = None,
 ) -> None:
     """Delete a tag. Its history stays, and rollback brings it back."""
+    check_wait(wait, root, socket)
     with opened(root, socket) as store:
         entry = store.untag(name, note=note, expected_version=expect)
         _moved(store, entry, json, words(root, socket))
+        await_followers(store, entry, wait)
 
 
 def _moved(store: BaseStore, entry: Entry, json: bool, flags: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from udfstore.cli.complete import refs, tags
+from udfstore.cli.complete import refs, snapshots, tags, tasks
 from udfstore.errors import UsageError
 
 STORE = "Which store"
@@ -42,6 +42,18 @@ PrefixWord = Annotated[
         show_default=False,
     ),
 ]
+TaskWord = Annotated[
+    str, typer.Argument(metavar="TASK", help="A task, by name.", autocompletion=tasks, show_default=False)
+]
+SnapshotWord = Annotated[
+    str,
+    typer.Argument(
+        metavar="SNAPSHOT",
+        help="Its number, name, ID or eight or more of its digits.",
+        autocompletion=snapshots,
+        show_default=False,
+    ),
+]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, for the history.", show_default=False)]
 Label = Annotated[
     list[str] | None,
@@ -51,6 +63,11 @@ Expect = Annotated[
     int | None,
     typer.Option("--expect", metavar="N", help="Move the tag only from version N (0: it must name nothing)."),
 ]
+Wait = Annotated[
+    int | None,
+    typer.Option("--wait", metavar="[SECONDS]", help="Return when every follower has it, or time (60 s) is up."),
+]
+WAIT_SECONDS = "60"
 
 
 def labels(words: list[str] | None) -> dict[str, str] | None:
@@ -117,7 +134,18 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         _lend_readers(self, ctx)
+        if any(param.metavar == "[SECONDS]" for param in self.params):
+            args = _with_seconds(args)
         return super().parse_args(ctx, args)
+
+
+def _with_seconds(args: list[str]) -> list[str]:
+    """`--wait` with the number that it may leave out: Typer knows no option with a value that may be left out."""
+    if "--wait" not in args:
+        return args
+    after = args.index("--wait") + 1
+    told = after < len(args) and args[after].isdigit()
+    return args if told else [*args[:after], WAIT_SECONDS, *args[after:]]
 
 
 class Group(TyperGroup):

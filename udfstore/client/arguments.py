@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, UsageError
-from udfstore.model import REQUEST_BYTES, Event, check_labels, check_note
+from udfstore.model import REQUEST_BYTES, Event, check_labels, check_note, datetime_of
 from udfstore.refs import Ref, Tag
 
 Kind = TypeVar("Kind")
@@ -59,6 +60,33 @@ def steps(
         if name not in moves:
             raise UsageError("an expected version of a tag that is not moved", got=name)
     return tuple(calls.Step(tag(name), Ref.of(ref), expected.get(name), labels) for name, ref in moves.items())
+
+
+def policy(name: tasks.Policy | str) -> tasks.Policy:
+    """A policy from its name."""
+    try:
+        return tasks.Policy(name)
+    except ValueError:
+        known = ", ".join(policy.value for policy in tasks.Policy)
+        raise UsageError("no such policy of restoring", expected=known, got=repr(name)) from None
+
+
+def use(
+    task: str, snapshot: str | int | BlobId, before: Ref | BlobId | Tag | str | None, now: bool
+) -> tasks.UseSnapshot:
+    """The choice of what a task is given. Raises `UsageError` unless one way of choosing is named."""
+    if bool(snapshot) == (before is not None):
+        raise UsageError("a choice names either a snapshot (or `fresh`), or a ref that it is from before")
+    return tasks.UseSnapshot(task, str(snapshot), None if before is None else Ref.of(before), now, request())
+
+
+def uses(task: str, name: Tag | str | None, at: datetime | int | None, everything: bool) -> tasks.ListUses:
+    """The question for what was in use. Raises `UsageError` unless it is about a task or about a tag."""
+    if bool(task) == (name is not None):
+        raise UsageError("what was in use is asked of a task, or of a tag")
+    if isinstance(at, datetime):  # which knows microseconds: all of that one
+        at = (at.astimezone(UTC) - datetime_of(0)) // timedelta(microseconds=1) * 1000 + 999
+    return tasks.ListUses(task, None if name is None else tag(name), at, everything)
 
 
 def missing(ids: Iterable[BlobId | str]) -> Iterator[calls.Missing]:

@@ -7,36 +7,61 @@ to use it, and a cancelled task leaves nothing half done: bytes move only in cal
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from udfstore import calls
 from udfstore.client.blocking import WELCOME_SECONDS
-from udfstore.client.conversation import ConnectionLost
+from udfstore.client.conversation import ConnectionLost, Conversation
 from udfstore.client.link import Link
 from udfstore.client.operations import Give, Operation, Wait, Work
-from udfstore.model import Claim, Event
+from udfstore.model import Event
+
+Opened = TypeVar("Opened", bound="Closable", covariant=True)
+
+
+class Closable(Protocol):
+    """What can be closed."""
+
+    async def aclose(self) -> None: ...
+
+
+class Opening(Generic[Opened]):
+    """Something about to be opened: `await` it to have it, or `async with` it to have it closed at the end."""
+
+    def __init__(self, open: Callable[[], Coroutine[Any, Any, Opened]]) -> None:
+        self._open = open
+
+    def __await__(self) -> Generator[Any, Any, Opened]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Opened:
+        self._opened = await self._open()
+        return self._opened
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()
 
 
 class AsyncLink:
     """A connection that tasks share."""
 
-    def __init__(self, connection: socket.socket, claim: Claim) -> None:
-        self._link = Link(connection, claim)
-        self.talk = self._link.talk
+    def __init__(self, connection: socket.socket, talk: Conversation) -> None:
+        self._link = Link(connection, talk)
+        self.talk = talk
         self._leader: anyio.CancelScope | None = None
         self._leads_sending = False
         """Whether the one that leads waits for room too, not only for what comes."""
         self._changed = anyio.Event()
 
     @classmethod
-    async def open(cls, connection: socket.socket, claim: Claim) -> AsyncLink:
+    async def open(cls, connection: socket.socket, talk: Conversation) -> AsyncLink:
         """Wait for the welcome. Raises `ConnectionLost` when none comes."""
-        link = cls(connection, claim)
+        link = cls(connection, talk)
         try:
             with anyio.move_on_after(WELCOME_SECONDS) as scope:
                 await link._wait(lambda: link.talk.welcome is not None)
@@ -59,6 +84,12 @@ class AsyncLink:
         anyio.notify_closing(self._link.socket)
         self._link.close()
         self._notify()
+
+    def push(self) -> None:
+        """Send what was put into the conversation: now, or by whoever waits once there is room."""
+        self._link.flush()
+        if self._link.sending and self._leader is not None and not self._leads_sending:
+            self._leader.cancel()
 
     async def run(self, operation: Operation) -> Any:
         """Drive an operation to its result."""

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import io
-from abc import ABC, abstractmethod
+import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from udfstore import calls
 from udfstore.client import arguments
 from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Follower, Loader, Swap
+from udfstore.client.member import GiveState, Member, TakeState
 from udfstore.client.operations import Take
-from udfstore.client.retry import never, usual
+from udfstore.client.retry import never, nothing, usual
 from udfstore.client.sources import Content, Source
+from udfstore.client.tasks import TaskCalls
 from udfstore.digest import BlobId
-from udfstore.errors import Gone, Mismatch
+from udfstore.errors import Gone, Mismatch, Unsupported
 from udfstore.model import BlobInfo, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
+from udfstore.tasks import Node
 
 Model = TypeVar("Model")
 
 
-class BaseStore(ABC):
+NEEDS_SERVER = "nodes and followers are known to a server alone: start one with `udfstore serve`, and connect to it"
+
+
+class BaseStore(TaskCalls):
     """A store. Usable from several threads; a context manager that closes it.
 
     Refs are texts (`models/x`, `models/x@3`, `models/x@-1`, an ID or eight or more of its digits) or values of
     `udfstore.refs`. Every method raises the errors of `udfstore.errors`.
     """
+
+    def __init__(self) -> None:
+        self._followers: weakref.WeakSet[Follower[Any]] = weakref.WeakSet()
 
     # --- what a kind of store supplies ---
 
@@ -54,9 +64,16 @@ class BaseStore(ABC):
 
     @abstractmethod
     def _watch(
-        self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
+        self,
+        call: calls.Watch,
+        called_off: Callable[[], bool] = never,
+        patience: Callable[[], float] = usual,
+        anew: Callable[[], object] = nothing,
     ) -> Iterator[Event]:
-        """Events until `called_off()`. Each time the server is away it is waited for `patience()` seconds."""
+        """Events until `called_off()`. Each time the server is away it is waited for `patience()` seconds.
+
+        `anew` is called when the watch goes on over another connection.
+        """
 
     @abstractmethod
     def _wake(self) -> None:
@@ -259,19 +276,38 @@ class BaseStore(ABC):
         is not None, else the error is raised. A later load that fails leaves the old value at work and is reported.
         `swap="replace"` lets go of the old value before the new one is loaded.
         """
-        return Follower(self, arguments.tag(name), loader, fallback, swap)
+        follower = Follower(self, arguments.tag(name), loader, fallback, swap)
+        self._followers.add(follower)
+        return follower
 
-    def used(self, name: Tag | str, version: int, id: BlobId | str, *, error: str = "") -> int:
-        """Record that a version was taken into use, or why it could not be. Returns the record's revision."""
-        call = calls.Used(arguments.tag(name), version, arguments.blob_id(id), error, arguments.request())
-        return arguments.answer(self._ask(call), calls.Noted).revision
+    def join(self, node: Node, *, snapshot: TakeState, restore: GiveState) -> Member:
+        """Be a node of a task: be given its state, asked for it every minute, and once more at the end.
+
+            model = Model()
+            node = udfstore.Node("cpu-alert", "anomaly2")
+            with udfstore.connect() as store, store.join(node, snapshot=model.dumps, restore=model.loads):
+                for point in points:
+                    model.update(point)
+
+        `snapshot()` gives the state as bytes (none: there is no state yet), `restore(state)` takes it back; what raises
+        in them is told to the server. They run on a thread of their own: a lock keeps them from the rest. Returns when
+        the node is in place: after its restore if there was something to restore. A state that could not be restored
+        is set aside, and the one before is tried, until `restore(b"")` asks to begin with none.
+
+        While the server is away the node goes on with the state that it has. When somebody chooses another
+        one (`udfstore snapshot use --now`), `restore` is called with that, `b""` for none. Each snapshot says
+        which models the followers of this store have in use, and what they take into use is recorded for this node.
+        Closing it leaves, after a last snapshot.
+
+        Raises `Conflict` where the task belongs to another kind of host, and `NoServer`.
+        """
+        return self._join(node, snapshot, restore)
+
+    def _join(self, node: Node, snapshot: TakeState, restore: GiveState) -> Member:
+        raise Unsupported(NEEDS_SERVER)
 
     # --- the server ---
 
     def status(self) -> calls.Health:
         """How the store and its server are."""
         return arguments.answer(self._ask(calls.Status()), calls.Health)
-
-    def sessions(self) -> Iterator[calls.Session]:
-        """Who is connected."""
-        return arguments.only(self._items(calls.Sessions()), calls.Session)

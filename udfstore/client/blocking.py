@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from udfstore import calls
-from udfstore.client.conversation import ConnectionLost
+from udfstore.client.conversation import ConnectionLost, Conversation
 from udfstore.client.link import Link, unable
 from udfstore.client.operations import Give, Operation, Wait, Work
 from udfstore.client.retry import never
 from udfstore.errors import Cancelled
-from udfstore.model import Claim, Event
+from udfstore.model import Event
 
 WELCOME_SECONDS = 10.0
 """A server on this machine that has not said welcome by then is not one, or hangs."""
@@ -28,9 +28,9 @@ WELCOME_SECONDS = 10.0
 class BlockingLink:
     """A connection that threads share."""
 
-    def __init__(self, connection: socket.socket, claim: Claim) -> None:
-        self._link = Link(connection, claim)
-        self.talk = self._link.talk
+    def __init__(self, connection: socket.socket, talk: Conversation) -> None:
+        self._link = Link(connection, talk)
+        self.talk = talk
         self._state = threading.Condition()
         self._leading = False
         self._polling = 0
@@ -92,6 +92,15 @@ class BlockingLink:
             with self._state:
                 operation.close()
                 self._link.flush()
+
+    def put(self, put: Callable[[], object]) -> None:
+        """Put something into the conversation and send it: now, or by whoever waits once there is room."""
+        with self._state:
+            if self.talk.lost is None:
+                put()
+                self._link.flush()
+            if self._link.sending:
+                self.wake()
 
     def wake(self) -> None:
         """Have every wait look again whether it was called off."""

@@ -1,4 +1,4 @@
-"""One connection's conversation as the operations see it: an inbox for each call, and an end.
+"""One connection's conversation as the operations see it: an inbox for each call, one for its node, and an end.
 
 Pure: it takes bytes and gives bytes. A shell moves them, and calls it from one thread at a time.
 """
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from udfstore import calls
 from udfstore.errors import NoServer, UdfstoreError
 from udfstore.model import Claim
-from udfstore.session.events import Ending, UdfEvent, Welcome
+from udfstore.session.events import Ending, NodeWord, UdfEvent, Welcome
 from udfstore.session.udf import UdfSession
+from udfstore.tasks import NOWHERE, Node, Place
 
 
 class ConnectionLost(NoServer):
@@ -20,12 +21,21 @@ class ConnectionLost(NoServer):
 
 
 class Conversation:
-    """A `UdfSession` and the events of its calls that nobody has taken yet."""
+    """A `UdfSession` and the events of its calls, and of the node that it is, that nobody has taken yet."""
 
-    def __init__(self, claim: Claim) -> None:
-        self.session = UdfSession(claim)
+    def __init__(
+        self, claim: Claim, node: Node | None = None, place: Place = NOWHERE, *, host_known: bool = False
+    ) -> None:
+        self.session = UdfSession(claim, node, place, host_known)
         self.lost: UdfstoreError | None = None
         """Why the conversation is over, once it is."""
+        self.said: UdfstoreError | None = None
+        """The server's own reason for that, if it gave one."""
+        self.to_node: deque[NodeWord] = deque()
+        self.node = node
+        self.left = False
+        """Whether it is over because the node said goodbye."""
+        self._leaving = False
         self._inboxes: dict[int, deque[UdfEvent]] = {}
         self._watches: set[int] = set()
 
@@ -46,13 +56,17 @@ class Conversation:
             for event in self.session.receive(data, tokens):
                 if isinstance(event, Welcome | Ending):
                     continue  # a server that is about to stop says so again when it refuses a call
+                if isinstance(event, NodeWord):
+                    self.to_node.append(event)
+                    continue
                 inbox = self._inboxes.get(event.call)
                 if inbox is not None:
                     inbox.append(event)
         except UdfstoreError as error:
+            self.said = error
             self.lose(error)
 
-    def end(self, why: str = "the server closed the connection") -> None:
+    def end(self, why: str) -> None:
         """Nothing more will come."""
         try:
             self.session.end()
@@ -64,6 +78,16 @@ class Conversation:
         """The conversation is over; the first reason is the one that counts."""
         if self.lost is None:
             self.lost = error if isinstance(error, ConnectionLost) else _lost(error)
+
+    def goodbye(self) -> None:
+        """The node leaves: the server takes its state once more and closes."""
+        self._leaving = True
+        self.session.goodbye()
+
+    def closed(self) -> None:
+        """The server closed its side."""
+        self.left = self._leaving and self.lost is None
+        self.end("the server closed the connection")
 
     @property
     def has_room(self) -> bool:

@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Generic, Literal, Protocol, TypeVar
 
-from udfstore.calls import Result, Used, Watch
-from udfstore.client import arguments
+from udfstore.calls import GetTag, Result, Used, Watch
+from udfstore.client import arguments, where
 from udfstore.client.files import OpenBlob
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, NoServer, NotFound, UdfstoreError
 from udfstore.model import Entry, Event
-from udfstore.refs import Prefix, Tag
+from udfstore.refs import Prefix, Ref, Tag
+from udfstore.tasks import Model as InUse
 
 Model = TypeVar("Model")
 Loader = Callable[[OpenBlob], Model]
@@ -24,10 +25,10 @@ Swap = Literal["beside", "replace"]
 class Followed(Protocol):
     """What a follower needs of its store."""
 
-    def _ask(self, call: Used, called_off: Callable[[], bool], /) -> Result: ...
+    def _ask(self, call: Used | GetTag, called_off: Callable[[], bool], /) -> Result: ...
     def _open(self, ref: str, called_off: Callable[[], bool], /) -> OpenBlob: ...
     def _watch(
-        self, call: Watch, called_off: Callable[[], bool], patience: Callable[[], float], /
+        self, call: Watch, called_off: Callable[[], bool], patience: Callable[[], float], anew: Callable[[], object], /
     ) -> Iterator[Event]: ...
     def _wake(self) -> None: ...
 
@@ -51,6 +52,10 @@ class Following(Generic[Model]):
         """Why the newest version could not be loaded; None while it is in use."""
         self._fallback = fallback
         self._swap = swap
+        self.reported: Used | None = None
+        """The last record of this; said again on every new connection, whose server shows who follows what."""
+        self.pinned = where.pins().get(tag.name)
+        """The version that $UDFSTORE_PINS holds it at: then it follows nothing, and its use is not recorded."""
         self._begun = False
         self._current: tuple[Model | None, Entry | None] = (fallback, None)
 
@@ -78,6 +83,12 @@ class Following(Generic[Model]):
     def id(self) -> BlobId | None:
         """The blob in use; None for a fallback."""
         return None if self.entry is None else self.entry.id
+
+    @property
+    def model(self) -> InUse | None:
+        """What is in use, as snapshots name it; None for a fallback."""
+        entry = self.entry
+        return None if entry is None or entry.id is None else InUse(entry.tag, entry.version, entry.id)
 
     # --- for the shells ---
 
@@ -109,7 +120,8 @@ class Following(Generic[Model]):
         """The record of what became of an entry."""
         assert entry.id is not None
         failure = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"[:1000]
-        return Used(Tag(entry.tag), entry.version, entry.id, failure, arguments.request())
+        self.reported = Used(Tag(entry.tag), entry.version, entry.id, failure, arguments.request())
+        return self.reported
 
     def patience(self) -> float:
         """Seconds to wait for a server that is away: a start has a fallback or an end, afterwards there is a model."""
@@ -129,9 +141,11 @@ class Following(Generic[Model]):
             _log.warning("following %s ended: %r", self.tag, error)
         return again
 
-    def unreported(self, entry: Entry, error: UdfstoreError) -> None:
-        """The record of its use could not be made."""
-        _log.warning("the use of %s could not be recorded: %s", entry.ref, error)
+    def unreported(self, used: Used, error: UdfstoreError) -> None:
+        """The record of its use could not be made. One for want of a server is made when it is back."""
+        if isinstance(error, NoServer | Closing):
+            return
+        _log.warning("the use of %s@%d could not be recorded: %s", used.tag, used.version, error)
 
 
 class Follower(Following[Model]):
@@ -156,9 +170,14 @@ class Follower(Following[Model]):
     def close(self) -> None:
         """Stop following; the value stays."""
         self._stopped = True
+        self.reported = None
         self._store._wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+
+    def wait(self) -> None:
+        """Return when following has ended: by `close`, or because it cannot go on (`error`)."""
+        self._thread.join()
 
     def __enter__(self) -> Follower[Model]:
         return self
@@ -170,7 +189,10 @@ class Follower(Following[Model]):
         watch = Watch(Prefix(self.tag))
         while True:
             try:
-                for event in self._store._watch(watch, self._called_off, self.patience):
+                if self.pinned is not None:
+                    self._take(self._pin(self.pinned))
+                    return
+                for event in self._store._watch(watch, self._called_off, self.patience, self._say_again):
                     for entry in event.entries:
                         self._take(entry)
                     if event.present and not event.entries and not self._begun:
@@ -182,6 +204,10 @@ class Follower(Following[Model]):
                     return
             finally:
                 self._begin()
+
+    def _pin(self, version: int) -> Entry:
+        call = GetTag(Ref.parse(f"{self.tag}@{version}"))
+        return arguments.answer(self._store._ask(call, self._called_off), Entry)
 
     def _begin(self) -> None:
         self._begun = True
@@ -204,8 +230,16 @@ class Follower(Following[Model]):
                     raise
                 self.failed(entry, error)
         self._begin()
+        if self.pinned is None:
+            self._say(self.report(entry))
+
+    def _say_again(self) -> None:
+        if self.reported is not None:
+            self._say(self.reported)
+
+    def _say(self, used: Used) -> None:
         try:
-            self._store._ask(self.report(entry), self._called_off)
+            self._store._ask(used, self._called_off)
         except UdfstoreError as error:
             if not self._stopped:
-                self.unreported(entry, error)
+                self.unreported(used, error)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
-from udfstore.calls import Result, Used, Watch
+from udfstore.calls import GetTag, Result, Used, Watch
+from udfstore.client import arguments
 from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Following, Loader, Model, Swap
 from udfstore.errors import NotFound, UdfstoreError
 from udfstore.model import Entry, Event
-from udfstore.refs import Prefix, Tag
+from udfstore.refs import Prefix, Ref, Tag
 
 
 class Followed(Protocol):
     """What a follower needs of its store."""
 
     async def open(self, ref: str, /) -> OpenBlob: ...
-    async def _ask(self, call: Used, /) -> Result: ...
-    def _watch(self, call: Watch, patience: Callable[[], float], /) -> AsyncGenerator[Event]: ...
+    async def _ask(self, call: Used | GetTag, /) -> Result: ...
+    def _watch(
+        self, call: Watch, patience: Callable[[], float], anew: Callable[[], Awaitable[object]], /
+    ) -> AsyncGenerator[Event]: ...
 
 
 class AsyncFollower(Following[Model]):
@@ -43,7 +46,10 @@ class AsyncFollower(Following[Model]):
         watch = Watch(Prefix(self.tag))
         while True:
             try:
-                async with aclosing(self._store._watch(watch, self.patience)) as events:
+                if self.pinned is not None:
+                    await self._take(await self._pin(self.pinned))
+                    return
+                async with aclosing(self._store._watch(watch, self.patience, self._say_again)) as events:
                     async for event in events:
                         for entry in event.entries:
                             await self._take(entry)
@@ -56,6 +62,9 @@ class AsyncFollower(Following[Model]):
                     return
             finally:
                 self._begin()
+
+    async def _pin(self, version: int) -> Entry:
+        return arguments.answer(await self._store._ask(GetTag(Ref.parse(f"{self.tag}@{version}"))), Entry)
 
     def _begin(self) -> None:
         self._begun = True
@@ -73,7 +82,15 @@ class AsyncFollower(Following[Model]):
                     raise
                 self.failed(entry, error)
         self._begin()
+        if self.pinned is None:
+            await self._say(self.report(entry))
+
+    async def _say_again(self) -> None:
+        if self.reported is not None:
+            await self._say(self.reported)
+
+    async def _say(self, used: Used) -> None:
         try:
-            await self._store._ask(self.report(entry))
+            await self._store._ask(used)
         except UdfstoreError as error:
-            self.unreported(entry, error)
+            self.unreported(used, error)

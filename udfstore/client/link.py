@@ -15,7 +15,6 @@ from pathlib import Path
 
 from udfstore.client.conversation import Conversation
 from udfstore.errors import Denied, NoServer, UsageError
-from udfstore.model import Claim
 
 RECEIVE_BYTES = 256 * 1024
 """Of one read: stays in a core's second-level cache, where the copy into a frame costs next to nothing."""
@@ -73,8 +72,8 @@ def check_path(path: Path) -> None:
 class Link:
     """A connected socket and the conversation on it."""
 
-    def __init__(self, connection: socket.socket, claim: Claim) -> None:
-        self.talk = Conversation(claim)
+    def __init__(self, connection: socket.socket, talk: Conversation) -> None:
+        self.talk = talk
         self.socket = connection
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
 
@@ -105,11 +104,14 @@ class Link:
         if size:
             self.talk.receive(self._buffer[:size])
         else:
-            self.talk.end()
+            self.talk.closed()
 
     def hang_up(self) -> None:
-        """Say goodbye if that is possible at once, and end the connection: whoever waits for the socket wakes up."""
-        if self.talk.lost is None and self.talk.welcome is not None:
+        """End the connection: whoever waits for the socket wakes up.
+
+        A client says goodbye if that is possible at once; from a node it would ask for a last snapshot.
+        """
+        if self.talk.lost is None and self.talk.welcome is not None and self.talk.node is None:
             self.talk.session.goodbye()
             self.flush()
         self.talk.end("the connection was closed here")

@@ -178,6 +178,18 @@ def _take(data: memoryview, check: Check | None, take: Take) -> None:
     take(data)
 
 
+def told(talk: Conversation) -> Operation:
+    """The next thing that the server says to its node; None once it has closed because the node left."""
+    yield Wait(lambda: bool(talk.to_node) or talk.left)
+    return talk.to_node.popleft() if talk.to_node else None
+
+
+def left(talk: Conversation) -> Operation:
+    """Say goodbye, and wait until the server has closed."""
+    talk.goodbye()
+    yield Wait(lambda: talk.left)
+
+
 def pages(talk: Conversation, call: calls.StreamCall) -> Operation:
     """Give the items of a list or a watch, page by page."""
     yield from _room(talk)

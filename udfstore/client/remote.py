@@ -18,38 +18,48 @@ from udfstore.client.blocking import BlockingLink
 from udfstore.client.conversation import ConnectionLost, Conversation
 from udfstore.client.files import LazilySpooled, OpenBlob
 from udfstore.client.link import connect as connect_socket
+from udfstore.client.member import GiveState, Member, TakeState
 from udfstore.client.operations import Operation, Take
-from udfstore.client.retry import Retry, never, usual
+from udfstore.client.retry import Retry, never, nothing, usual
 from udfstore.client.sources import Source
 from udfstore.client.watching import Watching
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Conflict, NoServer, UdfstoreError, UsageError
 from udfstore.model import BlobInfo, Claim, Event
 from udfstore.refs import Ref, Tag
+from udfstore.tasks import NOWHERE, Node, Place
 
 
-def connect(socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None) -> Store:
+def connect(
+    socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None, place: Place = NOWHERE
+) -> Store:
     """Connect to the server of this machine.
 
     Without a path: $UDFSTORE_SOCKET, the server of $UDFSTORE_ROOT, then the usual places. The first connect never
     waits: `NoServer` names every place tried. A connection that is lost later is tried again for 30 s. `claim` says who
-    is asking, as shown beside entries; without it $UDFSTORE_AUTHOR does.
+    is asking, as shown beside entries; without it $UDFSTORE_AUTHOR does. `place` is the node of a task that the caller
+    works for, said in the records of what it takes into use.
     """
     paths = where.sockets() if socket_path is None else [Path(socket_path)]
-    return Store(paths, where.claim() if claim is None else claim)
+    return Store(paths, where.claim() if claim is None else claim, place)
 
 
 class Store(BaseStore):
     """A store behind a server's socket; see `BaseStore` for what it can do."""
 
-    def __init__(self, paths: Iterable[Path], claim: Claim) -> None:
+    def __init__(self, paths: Iterable[Path], claim: Claim, place: Place = NOWHERE, *, now: bool = True) -> None:
+        """`now`: connect at once; else when something is asked for."""
+        super().__init__()
         self._paths = list(paths)
         self._claim = claim
+        self._members: weakref.WeakSet[Member] = weakref.WeakSet()
+        self._place = place
         self._closed = False
         self._store_id = b""
         self._link: BlockingLink | None = None
         self._begin()
-        self._link = self._connect()
+        if now:
+            self._link = self._connect()
         _stores.add(self)
 
     def _begin(self) -> None:
@@ -61,6 +71,8 @@ class Store(BaseStore):
 
     def close(self) -> None:
         self._closed = True
+        for member in list(self._members):
+            member.abandon()
         self._wake()
         if self._link is not None:
             self._link.close()
@@ -83,8 +95,8 @@ class Store(BaseStore):
 
     # --- one connection after the other ---
 
-    def _connect(self) -> BlockingLink:
-        link = BlockingLink(connect_socket(self._paths), self._claim)
+    def _connect(self, node: Node | None = None) -> BlockingLink:
+        link = self._dial(node)
         welcome = link.talk.welcome
         assert welcome is not None
         if self._store_id and welcome.store_id != self._store_id:
@@ -97,12 +109,18 @@ class Store(BaseStore):
         self._store_id = welcome.store_id
         return link
 
+    def _dial(self, node: Node | None) -> BlockingLink:
+        talk = Conversation(self._claim, node, NOWHERE if node else self._place)
+        return BlockingLink(connect_socket(self._paths), talk)
+
     def _forked(self) -> None:
         """In the child of a fork: the connection is the parent's, the next call makes one of its own."""
         link = self._link
         self._begin()
         if link is not None:
             link.abandon()
+        for member in list(self._members):
+            member._forked()
 
     def _linked(self, retry: Retry, called_off: Callable[[], bool] = never) -> BlockingLink:
         """The connection, made anew if it was lost. Waits, outside of the lock, as long as `retry` allows."""
@@ -147,10 +165,22 @@ class Store(BaseStore):
                 repeat()
                 self._pause(retry, error, called_off)
 
+    def _join(self, node: Node, snapshot: TakeState, restore: GiveState) -> Member:
+        member = Member(self, node, snapshot, restore)
+        self._members.add(member)
+        if self._link is not None and any(follower.reported for follower in list(self._followers)):
+            self._link.close()  # or the server would go on to show there what from now on is the node's
+        return member
+
     # --- what the API asks for ---
 
     def _ask(self, call: calls.PlainCall, called_off: Callable[[], bool] = never) -> calls.Result:
-        result: calls.Result = self._run(lambda talk: operations.ask(talk, call), called_off)
+        result: calls.Result = None
+        if isinstance(call, calls.Used):  # by the nodes that this store joined as, if there are any
+            for member in [member for member in list(self._members) if member.lives]:
+                result = member.used(call)
+        if result is None:
+            result = self._run(lambda talk: operations.ask(talk, call), called_off)
         return result
 
     def _save(self, source: Source, call: calls.Save, commit: calls.Commit) -> calls.Saved:
@@ -179,13 +209,21 @@ class Store(BaseStore):
                 self._pause(retry, error)
 
     def _watch(
-        self, call: calls.Watch, called_off: Callable[[], bool] = never, patience: Callable[[], float] = usual
+        self,
+        call: calls.Watch,
+        called_off: Callable[[], bool] = never,
+        patience: Callable[[], float] = usual,
+        anew: Callable[[], object] = nothing,
     ) -> Iterator[Event]:
         watching = Watching(call)
         retry = Retry(time.monotonic, patience)
+        before: BlockingLink | None = None
         while True:
             try:
                 link = self._linked(retry, called_off)
+                if before not in (None, link):
+                    anew()
+                before = link
                 start = partial(operations.pages, link.talk, watching.call(self.epoch))
                 for items in link.iterate(start, None, called_off):
                     yield from watching.new(items)

@@ -19,6 +19,10 @@ def never() -> bool:
     return False
 
 
+def nothing() -> None:
+    """Nothing to do."""
+
+
 def usual() -> float:
     """The usual patience."""
     return PATIENCE_SECONDS

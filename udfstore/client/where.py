@@ -11,8 +11,12 @@ from pathlib import Path
 
 from udfstore.errors import UsageError
 from udfstore.model import Claim
+from udfstore.refs import Ref
 
 SERVICE_SOCKET = Path("/run/udfstore/udfstore.sock")
+
+PINS = "UDFSTORE_PINS"
+"""The variable that holds followers of tags at versions: the same hour under the old model, with nothing changed."""
 
 
 def default_root(environ: Mapping[str, str] = os.environ) -> Path:
@@ -53,3 +57,22 @@ def claim(environ: Mapping[str, str] = os.environ) -> Claim:
         return Claim(person=said)
     parts = dict(part.strip().partition("=")[::2] for part in said.split(","))
     return Claim(**{name: parts.get(name, "") for name in ("person", "host", "job", "commit")})
+
+
+def pins(text: str | None = None) -> dict[str, int]:
+    """The versions that followers of tags are held at: `TAG@VERSION …` in $UDFSTORE_PINS, or in `text`.
+
+    Raises `UsageError`.
+    """
+    held: dict[str, int] = {}
+    for word in (os.environ.get(PINS, "") if text is None else text).split():
+        ref = Ref.parse(word)
+        if ref.tag is None or ref.version is None or ref.version < 1:
+            raise UsageError("not a pin", expected="TAG@VERSION", got=repr(word[:80]))
+        held[ref.tag.name] = ref.version
+    return held
+
+
+def environment_of(pins: Mapping[str, int]) -> dict[str, str]:
+    """The variable that tells a child of its pins; empty without any."""
+    return {PINS: " ".join(f"{tag}@{version}" for tag, version in pins.items())} if pins else {}

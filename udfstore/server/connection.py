@@ -15,14 +15,17 @@ from typing import Any
 import structlog
 import trio
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore.errors import Cancelled, Closing, Corrupt, InternalError, ProtocolError, TimedOut, UdfstoreError
-from udfstore.model import Caller
+from udfstore.model import Caller, Place
+from udfstore.server.guest import Guest
+from udfstore.server.hosting import Hosting
 from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
 from udfstore.server.rooms import Rooms
 from udfstore.server.transfers import Transfers
 from udfstore.session.events import (
+    Alive,
     Committed,
     Content,
     Failed,
@@ -44,10 +47,13 @@ FAR_BEHIND = 1000
 class Connection:
     """A client's connection, from the welcome to the end."""
 
-    def __init__(self, connection: socket.socket, caller: Caller, rooms: Rooms) -> None:
+    def __init__(self, connection: socket.socket, caller: Caller, rooms: Rooms, hosting: Hosting) -> None:
         self._connection = connection
         self._caller = caller
         self._rooms = rooms
+        self._hosting = hosting
+        self._guest: Guest | None = None
+        """The node that the connection is, once it said so."""
         self._limits = rooms.limits
         store = rooms.service.store
         self._session = HostSession(
@@ -59,13 +65,15 @@ class Connection:
                 chunk_bytes=rooms.limits.chunk_bytes,
                 calls=rooms.limits.calls,
                 session=caller.session,
-            )
+            ),
+            rooms.limits.plain_bytes,
         )
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
         self._tasks: dict[int, trio.CancelScope] = {}
         self._watches: set[int] = set()
         self._changed = trio.lowlevel.ParkingLot()
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
+        self._ended = False
         self._reading = trio.CancelScope()
         self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed)
         self._transfers = Transfers(self._session, self._pump, rooms, self._changed)
@@ -81,6 +89,8 @@ class Connection:
                     self._pump.flush()
                     nursery.start_soon(self._pump.write)
                     await self._converse()
+                    if self._guest is not None:
+                        self._guest.leave()
                     await self._finish()
                     nursery.cancel_scope.cancel()
             except* Broken as broken:
@@ -93,6 +103,15 @@ class Connection:
         self._pump.flush()
         self._look_round()
 
+    def end(self, why: UdfstoreError | None) -> None:
+        """End the conversation: it is at fault, or over."""
+        if why is not None and not self._ended:
+            self._log.info("conversation ended", reason=str(why), **self._peer)
+            self._session.fault(0, why)
+            self._pump.flush()
+        self._ended = True
+        self._reading.cancel()
+
     def _end_watches(self, why: UdfstoreError) -> None:
         for number in list(self._watches):
             self._fault(number, why)
@@ -104,9 +123,7 @@ class Connection:
             with self._reading:
                 await self._pump.read(self._take, self._has_room)
         except (ProtocolError, TimedOut) as error:
-            self._log.info("conversation ended", reason=str(error), **self._peer)
-            self._session.fault(0, error)
-            self._pump.flush()
+            self.end(error)
 
     async def _finish(self) -> None:
         """End the calls that nobody waits for, and send what is left."""
@@ -124,8 +141,8 @@ class Connection:
 
     def _look_round(self) -> None:
         """Something happened: wake who waits for it, and stop reading if nothing more can come."""
-        leaving = self._session.state is State.LEAVING or self._session.closing
-        if leaving and not self._session.open_calls:
+        leaving = self._session.state is State.LEAVING and (self._guest is None or self._guest.over)
+        if (leaving or self._session.closing) and not self._session.open_calls:
             self._reading.cancel()
         self._changed.unpark_all()
 
@@ -161,12 +178,34 @@ class Connection:
             case Withdrawn() | Failed():
                 self._cancel(event.call)
             case Hello():
-                author = replace(self._caller.author, claim=event.claim)
-                self._caller = self._rooms.service.register.introduce(self._caller, author)
+                self._greet(event)
             case Left():
                 self._end_watches(Cancelled("a watch ends with the goodbye of its client"))
-            case Granted():
+                if self._guest is not None:
+                    self._guest.goodbye()
+            case tasks.Answer():
+                if self._guest is not None:
+                    self._guest.answered(event)
+            case tasks.Restored():
+                if self._guest is not None:
+                    self._guest.restored(event)
+            case Granted() | Alive():
                 pass
+        self._look_round()
+
+    def _greet(self, hello: Hello) -> None:
+        author, node = replace(self._caller.author, claim=hello.claim), hello.node
+        place = hello.place if node is None else Place(node.task, node.name)
+        self._caller = self._rooms.service.register.introduce(self._caller, author, place)
+        if node is not None:
+            self._guest = Guest(node, self._caller, self._session, self._pump, self._hosting, self.end)
+            self._nursery.start_soon(self._play_host, self._guest)
+
+    async def _play_host(self, guest: Guest) -> None:
+        try:
+            await guest.live(self._nursery)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this node alone
+            self.end(self._explain(error))
         self._look_round()
 
     def _open(self, number: int, call: calls.Call) -> None:
@@ -185,7 +224,12 @@ class Connection:
         elif isinstance(call, calls.Watch):
             self._watches.add(number)
             self._start(number, self._watch, call)
-        elif kind in service.stream:
+        elif isinstance(call, tasks.AwaitFollowers):
+            self._watches.add(number)
+            self._start(number, self._await_followers, call)
+        elif isinstance(call, tasks.SaveSnapshot):
+            self._start(number, self._take_snapshot, call)
+        elif kind in service.stream or kind in service.slow_stream:
             self._start(number, self._list, call)
         else:
             self._start(number, self._ask, call)
@@ -260,6 +304,9 @@ class Connection:
             self._tasks[number].cancel()
 
     async def _ask(self, number: int, call: calls.PlainCall) -> None:
+        if isinstance(call, tasks.ChangeCall):
+            self._result(number, await self._hosting.change(self._caller, call))
+            return
         answer = self._rooms.service.slow[type(call)]
         long = isinstance(call, calls.Verify)
         self._result(number, await self._rooms.looking(long, answer, self._caller, call))
@@ -279,9 +326,26 @@ class Connection:
         self._result(number, await self._transfers.load(number, self._caller, call))
 
     async def _list(self, number: int, call: calls.StreamCall) -> None:
-        for batch in self._rooms.service.stream[type(call)](self._caller, call):
-            await self._send_pages(number, batch)
+        service, kind = self._rooms.service, type(call)
+        if kind in service.slow_stream:
+            slow = service.slow_stream[kind](self._caller, call)
+            while (batch := await self._rooms.reading(next, slow, None)) is not None:
+                await self._send_pages(number, batch)
+        else:
+            for batch in service.stream[kind](self._caller, call):
+                await self._send_pages(number, batch)
         self._result(number, None)
+
+    async def _await_followers(self, number: int, call: tasks.AwaitFollowers) -> None:
+        register = self._rooms.service.register
+        with trio.move_on_after(call.timeout):
+            while register.behind(call.tag, call.version):
+                await self._rooms.moves.park()
+        await self._send_pages(number, register.followers(call.tag))
+        self._result(number, None)
+
+    async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
+        self._result(number, await self._hosting.take(self._caller, call, self._guest))
 
     async def _watch(self, number: int, call: calls.Watch) -> None:
         service = self._rooms.service

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from udfstore.errors import UsageError
-from udfstore.wire.limits import CHUNK_BYTES
+from udfstore.wire.limits import CHUNK_BYTES, PLAIN_BYTES
 
 MIB = 1024 * 1024
 
@@ -36,6 +36,14 @@ class ServerLimits:
     """Threads that read files."""
     writes: int = 8
     """Threads that write files: more only queue inside the disk."""
+    plain_bytes: int = PLAIN_BYTES
+    """Of a node's state that travels inside a message, as agents without save and load do it."""
+    round_seconds: float = 30.0
+    """For the nodes of a task to answer a round, and for one that comes to wait for those that have to go first."""
+    restore_seconds: float = 600.0
+    """For a node to take its state, while it shows that it is alive: a large model loads for minutes."""
+    node_seconds: float = 10.0
+    """Without a complete frame from a node that asked for no other time, it is taken for dead, as Kapacitor does."""
     waiting_bytes: int = 1 * MIB
     """Answers and pages queued for a client that does not read them, before nothing more is taken from it."""
 

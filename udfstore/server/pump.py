@@ -52,6 +52,14 @@ class Pump:
         self._broken = False
         self._since = 0.0
         """When the peer last made progress; counts only while it owes something."""
+        self._pauses = 0
+        self.held_back = False
+        """Nothing is read at present, for want of room here: the peer's silence says nothing."""
+
+    @property
+    def signs(self) -> int:
+        """Signs of life so far: grows with each whole frame, and when the peer could not be heard for a while."""
+        return self._session.frames + self._pauses
 
     async def read(self, take: Callable[[HostEvent], None], room: Callable[[], bool]) -> None:
         """Give `take` every event until the peer closes its side. Reads only while there is `room()`.
@@ -62,8 +70,11 @@ class Pump:
         self._since = trio.current_time()
         while True:
             if not room():
+                self.held_back = True
                 while not room():
                     await self._changed.park()
+                self.held_back = False
+                self._pauses += 1
                 self._since = trio.current_time()  # the peer was not the one to wait for
             waits_for, seconds = self._owed()
             with trio.move_on_at(self._since + seconds) as scope:

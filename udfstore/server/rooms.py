@@ -30,6 +30,8 @@ class Rooms:
     """Wakes the watches after each commit."""
     buffer: memoryview
     """Every connection reads into it: nothing of it outlives the call that read."""
+    moves: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+    """Wakes who waits for followers after each change of the register."""
     hashes: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HASHES))
 
     async def reading(self, do: Callable[[*_Args], _Result], *args: *_Args) -> _Result:

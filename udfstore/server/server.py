@@ -16,6 +16,7 @@ import trio
 from udfstore.errors import Busy, Closing, UdfstoreError
 from udfstore.model import Caller
 from udfstore.server.connection import Connection
+from udfstore.server.hosting import Hosting
 from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
@@ -48,6 +49,7 @@ class Server:
             commits=trio.lowlevel.ParkingLot(),
             buffer=memoryview(bytearray(RECEIVE_BYTES)),
         )
+        self._hosting = Hosting(self._rooms)
         self._connections: set[Connection] = set()
         self._of_user: dict[int, int] = {}
         self._closing = False
@@ -61,7 +63,8 @@ class Server:
         `ready` is called once connections are taken, `stopping` when no more are.
         """
         raise_descriptor_limit()
-        async with self._told_of_commits(), trio.open_nursery() as serving:
+        async with self._told(), trio.open_nursery() as serving:
+            self._hosting.begin(serving)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._sweep)
@@ -70,6 +73,7 @@ class Server:
                     async for number in signals:
                         self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
                         break
+                    self._hosting.stopping = True
                     accepting.cancel_scope.cancel()
                 listener.close()
                 await stopping()
@@ -112,7 +116,7 @@ class Server:
 
     async def _hold(self, peer: socket.socket, caller: Caller) -> None:
         uid = caller.author.uid
-        connection = Connection(peer, caller, self._rooms)
+        connection = Connection(peer, caller, self._rooms, self._hosting)
         self._connections.add(connection)
         self._of_user[uid] = self._of_user.get(uid, 0) + 1
         try:
@@ -126,21 +130,29 @@ class Server:
                 del self._of_user[uid]
 
     @asynccontextmanager
-    async def _told_of_commits(self) -> AsyncIterator[None]:
-        """While it is open, the committer's thread wakes the watches."""
+    async def _told(self) -> AsyncIterator[None]:
+        """While it is open, the committer's thread wakes those who wait for commits, or for what others follow."""
         token = trio.lowlevel.current_trio_token()
 
-        def committed(revision: int) -> None:
+        def wake(waiting: trio.lowlevel.ParkingLot) -> None:
             try:
-                token.run_sync_soon(self._rooms.commits.unpark_all, idempotent=True)
+                token.run_sync_soon(waiting.unpark_all, idempotent=True)
             except trio.RunFinishedError:
-                return  # nobody watches any more
+                return  # nobody waits any more
+
+        def committed(revision: int) -> None:
+            wake(self._rooms.commits)
+
+        def moved() -> None:
+            wake(self._rooms.moves)
 
         self._store.on_commit.append(committed)
+        self.service.register.on_change.append(moved)
         try:
             yield
         finally:
             self._store.on_commit.remove(committed)
+            self.service.register.on_change.remove(moved)
 
     async def _sweep(self) -> None:
         """Unlink removed files whose grace is over."""

@@ -2,5 +2,6 @@
 
 from udfstore.service.register import Register
 from udfstore.service.service import Service
+from udfstore.service.tasks import Live, Tasks
 
-__all__ = ["Register", "Service"]
+__all__ = ["Live", "Register", "Service", "Tasks"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from udfstore.calls import Following, Session, Used
-from udfstore.model import Author, Caller
+from udfstore.model import NOWHERE, Author, Caller, Place
+from udfstore.refs import Tag
+from udfstore.tasks import Model
 
 FOLLOWED = 64
 """Tags of one connection that are remembered, the newest ones: all of them fit one page of the register."""
@@ -19,14 +22,31 @@ ERROR_CHARACTERS = 200
 class _Connection:
     author: Author
     since_ns: int
+    place: Place = NOWHERE
+    role: str = ""
     calls: int = 0
     following: dict[str, Following] = field(default_factory=dict)
+    """What its records of use say."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """The newest version of each tag that it could not use."""
+    models: dict[str, Following] = field(default_factory=dict)
+    """What it had in use when it last gave its state."""
+
+    @property
+    def all(self) -> dict[str, Following]:
+        return dict([*(self.models | self.following).items()][-FOLLOWED:])
+
+    def behind(self, tag: str, version: int) -> bool:
+        """Whether it follows a tag and has neither that version of it, nor failed on it, nor any later one."""
+        found = self.all.get(tag)
+        return found is not None and max(found.version, self.failed.get(tag, 0)) < version
 
 
 class Register:
-    """The connections of one server."""
+    """The connections of one server. `on_change` are called, on any thread, when what one of them follows changed."""
 
     def __init__(self) -> None:
+        self.on_change: list[Callable[[], None]] = []
         self._numbers = itertools.count(1)
         self._connections: dict[int, _Connection] = {}
 
@@ -42,12 +62,19 @@ class Register:
     def leave(self, caller: Caller) -> None:
         """The connection is over."""
         self._connections.pop(caller.session, None)
+        self._changed()
 
-    def introduce(self, caller: Caller, author: Author) -> Caller:
-        """The connection said who it claims to be; returns its caller from now on."""
+    def introduce(self, caller: Caller, author: Author, place: Place = NOWHERE) -> Caller:
+        """The connection said who it claims to be, and where it works; returns its caller from now on."""
+        connection = self._connections.get(caller.session)
+        if connection is not None:
+            connection.author, connection.place = author, place
+        return Caller(author, caller.session, place)
+
+    def joined(self, caller: Caller, *, owner: bool) -> None:
+        """The connection is a node; without `owner` a copy of one."""
         if caller.session in self._connections:
-            self._connections[caller.session].author = author
-        return Caller(author, caller.session)
+            self._connections[caller.session].role = "owner" if owner else "copy"
 
     def called(self, caller: Caller) -> None:
         """The connection opened a call."""
@@ -59,21 +86,47 @@ class Register:
         connection = self._connections.get(caller.session)
         if connection is None:
             return
-        before = connection.following.get(used.tag.name)
+        tag = used.tag.name
+        before = connection.following.get(tag)
         error = f"@{used.version}: {used.error[:ERROR_CHARACTERS]}"
         if used.error and before is not None:
             now = Following(before.tag, before.version, before.id, error)
         elif used.error:
-            now = Following(used.tag.name, 0, None, error)
+            now = Following(tag, 0, None, error)
         else:
-            now = Following(used.tag.name, used.version, used.id)
-        others = [(tag, following) for tag, following in connection.following.items() if tag != used.tag.name]
-        # A new dict each time, because this is the committer's thread.
-        connection.following = dict([*others[1 - FOLLOWED :], (used.tag.name, now)])
+            now = Following(tag, used.version, used.id)
+        others = [(other, following) for other, following in connection.following.items() if other != tag]
+        # New dicts each time, because this is the committer's thread.
+        connection.following = following = dict([*others[1 - FOLLOWED :], (tag, now)])
+        failed = {**connection.failed, tag: used.version if used.error else 0}
+        connection.failed = {tag: version for tag, version in failed.items() if version and tag in following}
+        self._changed()
+
+    def holds(self, caller: Caller, models: Sequence[Model]) -> None:
+        """The connection, a node, gave its state, and said which models it had in use."""
+        connection = self._connections.get(caller.session)
+        if connection is not None:
+            now = {model.tag: Following(model.tag, model.version, model.blob) for model in models[:FOLLOWED]}
+            if now != connection.models:
+                connection.models = now
+                self._changed()
 
     def sessions(self) -> list[Session]:
         """All connections, oldest first."""
-        return [
-            Session(number, c.author, c.since_ns, c.calls, tuple(c.following.values()))
-            for number, c in self._connections.items()
-        ]
+        return [_told(number, connection) for number, connection in self._connections.items()]
+
+    def followers(self, tag: Tag) -> list[Session]:
+        """Those that follow a tag, oldest first."""
+        return [session for session in self.sessions() if any(f.tag == tag.name for f in session.following)]
+
+    def behind(self, tag: Tag, version: int) -> bool:
+        """Whether anybody who follows a tag has neither that version, nor failed on it, nor any later one."""
+        return any(connection.behind(tag.name, version) for connection in self._connections.values())
+
+    def _changed(self) -> None:
+        for tell in self.on_change:
+            tell()
+
+
+def _told(number: int, c: _Connection) -> Session:
+    return Session(number, c.author, c.since_ns, c.calls, tuple(c.all.values()), c.place, c.role)

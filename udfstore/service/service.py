@@ -2,10 +2,11 @@
 
 How a request is answered is the type of its function, for fronts to act on:
 
-    quick    answers at once: catalog reads, no slow disk
-    slow     looks at files: to be run in a worker thread
-    change   handed to the committer: answers with a future
-    stream   many items: `quick`, one batch after the other
+    quick        answers at once: catalog reads, no slow disk
+    slow         looks at files, and may write: to be run in a worker thread
+    change       handed to the committer: answers with a future
+    stream       many items: `quick`, one batch after the other
+    slow_stream  many items: `slow`, one batch after the other
 
 Saves and loads are conversations of their own: `upload` and `open` begin them, both slow.
 """
@@ -19,12 +20,13 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, NotFound, UsageError
 from udfstore.model import BlobInfo, Caller, Entry, Event
 from udfstore.refs import Ref
 from udfstore.service.register import Register
+from udfstore.service.tasks import Tasks
 from udfstore.store import BlobFile, Store, Upload
 from udfstore.version import __version__
 
@@ -59,6 +61,21 @@ class Service:
             calls.History: self.history,
             calls.ListBlobs: self.blobs,
             calls.Sessions: self.sessions,
+        }
+        self.tasks = Tasks(store)
+        self.slow |= {
+            tasks.FindSnapshot: self.tasks.find_snapshot,
+            tasks.NameSnapshot: self.tasks.name_snapshot,
+            tasks.UseSnapshot: self.tasks.use_snapshot,
+            tasks.DeleteSnapshots: self.tasks.delete_snapshots,
+            tasks.DeleteTask: self.tasks.delete_task,
+        }
+        self.slow_stream: dict[type, Callable[[Caller, Any], Iterator[list[Any]]]] = {
+            tasks.ListTasks: self.tasks.list_tasks,
+            tasks.ListSnapshots: self.tasks.list_snapshots,
+            tasks.ListStates: self.tasks.list_states,
+            tasks.PlanRestore: self.tasks.plan_restore,
+            tasks.ListUses: self.tasks.list_uses,
         }
 
     # --- content ---
@@ -148,7 +165,7 @@ class Service:
 
     def used(self, caller: Caller, call: calls.Used) -> Future[calls.Noted]:
         """Record what a follower uses."""
-        noted = self.store.submit(call, caller.author)
+        noted = self.store.submit(call, caller.author, place=caller.place)
         noted.add_done_callback(lambda done: self.register.used(caller, call) if done.exception() is None else None)
         return noted
 

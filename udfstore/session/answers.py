@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, UdfstoreError, error_for
@@ -15,15 +15,20 @@ from udfstore.session.values import (
     author_to_pb,
     blob_from_pb,
     blob_to_pb,
+    cut,
     entry_from_pb,
     entry_to_pb,
+    host_kind_of,
     ids_of,
     maybe_id,
+    place_from_pb,
+    place_to_pb,
     raw_of,
+    snapshot_from_pb,
+    snapshot_to_pb,
+    state_from_pb,
+    state_to_pb,
 )
-
-FAULT_TEXT = 4096
-"""Most characters of each text in a fault: a conflict may name many tags, and a fault must fit a small frame."""
 
 PAGE_BYTES = 60 * 1024
 """Content of a page: a small frame less its head. No record is longer (`store` bounds them), so no item is either."""
@@ -65,6 +70,16 @@ def result_to_pb(number: int, result: calls.Result) -> pb.Result:
             message.noted.revision = result.revision
         case calls.Health():
             message.health.CopyFrom(_health_to_pb(result))
+        case tasks.Snapshot():
+            message.snapshot.CopyFrom(snapshot_to_pb(result))
+        case tasks.Taken():
+            message.taken.good, message.taken.why = result.good, cut(result.why)
+            if result.snapshot is not None:
+                message.taken.snapshot.CopyFrom(snapshot_to_pb(result.snapshot))
+            message.taken.SetInParent()
+        case tasks.Dropped():
+            message.dropped.snapshots.extend(map(snapshot_to_pb, result.snapshots))
+            message.dropped.SetInParent()
     return message
 
 
@@ -97,6 +112,13 @@ def result_from_pb(message: pb.Result) -> calls.Result:
             return calls.Noted(message.noted.revision)
         case "health":
             return _health_from_pb(message.health)
+        case "snapshot":
+            return snapshot_from_pb(message.snapshot)
+        case "taken":
+            t = message.taken
+            return tasks.Taken(snapshot_from_pb(t.snapshot) if t.HasField("snapshot") else None, t.good, t.why)
+        case "dropped":
+            return tasks.Dropped(tuple(map(snapshot_from_pb, message.dropped.snapshots)))
         case "ok":
             return None
         case _:
@@ -128,6 +150,16 @@ def pages_to_pb(number: int, items: Iterable[calls.Item | Event]) -> Iterator[pb
                 one.sessions.append(_session_to_pb(item))
             case Event():
                 _put_event(one.events.add(), item)
+            case tasks.Task():
+                one.tasks.append(_task_to_pb(item))
+            case tasks.Snapshot():
+                one.snapshots.append(snapshot_to_pb(item))
+            case tasks.NodeState():
+                one.states.append(state_to_pb(item))
+            case tasks.Given():
+                one.given.append(_given_to_pb(item))
+            case tasks.Use():
+                one.uses.append(_use_to_pb(item))
         length = one.ByteSize()
         if size and size + length > PAGE_BYTES:
             yield page
@@ -146,6 +178,11 @@ def page_from_pb(page: pb.Page) -> list[calls.Item | Event]:
     for event in page.events:
         entries = tuple(map(entry_from_pb, event.entries)) if event.present else _record(event)
         items.append(Event(event.revision, entries, event.present))
+    items += map(_task_from_pb, page.tasks)
+    items += map(snapshot_from_pb, page.snapshots)
+    items += map(state_from_pb, page.states)
+    items += map(_given_from_pb, page.given)
+    items += map(_use_from_pb, page.uses)
     return items
 
 
@@ -172,7 +209,7 @@ def _record(message: pb.Moved | pb.Event) -> tuple[Entry, ...]:
 
 def fault_to_pb(number: int, error: UdfstoreError) -> pb.Fault:
     """The message that ends a call badly."""
-    message, expected, got = map(_cut, (error.message, error.expected, error.got))
+    message, expected, got = map(cut, (error.message, error.expected, error.got))
     return pb.Fault(call=number, code=error.code.value, message=message, expected=expected, got=got)
 
 
@@ -201,15 +238,79 @@ def _session_to_pb(session: calls.Session) -> pb.Session:
         following=[
             pb.Following(tag=f.tag, version=f.version, id=raw_of(f.id), error=f.error) for f in session.following
         ],
+        place=place_to_pb(session.place),
+        role=session.role,
     )
 
 
 def _session_from_pb(session: pb.Session) -> calls.Session:
     following = tuple(calls.Following(f.tag, f.version, maybe_id(f.id), f.error) for f in session.following)
-    return calls.Session(session.id, author_from_pb(session.author), session.since_ns, session.calls, following)
+    author, place = author_from_pb(session.author), place_from_pb(session.place)
+    return calls.Session(session.id, author, session.since_ns, session.calls, following, place, session.role)
 
 
-def _cut(text: str) -> str:
-    """A text that a fault can hold: not too long, and UTF-8 even where it names a file that is not."""
-    short = text if len(text) <= FAULT_TEXT else text[: FAULT_TEXT - 1] + "…"
-    return short.encode(errors="replace").decode()
+def _task_to_pb(task: tasks.Task) -> pb.Task:
+    return pb.Task(
+        name=task.name,
+        fingerprint=task.fingerprint,
+        host=task.host.name,
+        nodes=task.nodes,
+        newest=None if task.newest is None else snapshot_to_pb(task.newest),
+        confirmed_ns=task.confirmed_ns,
+        automatic=task.automatic,
+        named=task.named,
+        chosen=raw_of(task.chosen),
+        fresh=task.fresh,
+        problem=cut(task.problem),
+    )
+
+
+def _task_from_pb(task: pb.Task) -> tasks.Task:
+    return tasks.Task(
+        task.name,
+        task.fingerprint,
+        host_kind_of(task.host),
+        tuple(task.nodes),
+        snapshot_from_pb(task.newest) if task.HasField("newest") else None,
+        task.confirmed_ns,
+        task.automatic,
+        task.named,
+        maybe_id(task.chosen),
+        task.fresh,
+        task.problem,
+    )
+
+
+def _given_to_pb(given: tasks.Given) -> pb.Given:
+    return pb.Given(
+        node=given.node,
+        id=given.id,
+        why=cut(given.why),
+        state=None if given.state is None else state_to_pb(given.state),
+        snapshot=None if given.snapshot is None else snapshot_to_pb(given.snapshot),
+        lost=given.lost,
+    )
+
+
+def _given_from_pb(given: pb.Given) -> tasks.Given:
+    state = state_from_pb(given.state) if given.HasField("state") else None
+    snapshot = snapshot_from_pb(given.snapshot) if given.HasField("snapshot") else None
+    return tasks.Given(given.node, given.id, given.why, state, snapshot, given.lost)
+
+
+def _use_to_pb(use: tasks.Use) -> pb.Use:
+    return pb.Use(
+        revision=use.revision,
+        time_ns=use.time_ns,
+        author=author_to_pb(use.author),
+        place=place_to_pb(use.place),
+        tag=use.tag,
+        version=use.version,
+        id=use.id.raw,
+        error=use.error,
+    )
+
+
+def _use_from_pb(use: pb.Use) -> tasks.Use:
+    author, place = author_from_pb(use.author), place_from_pb(use.place)
+    return tasks.Use(use.revision, use.time_ns, use.tag, use.version, BlobId(use.id), author, place, use.error)

@@ -1,5 +1,6 @@
 """What a conversation tells the shell around it, one frozen value an event.
 
+What a node and its host say to each other are values of `udfstore.tasks`, events as they are, and belong to no call.
 Call numbers are the UDF's. `Content.data` is a view of memory that nobody else writes to; it may be kept.
 """
 
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore.errors import UdfstoreError
 from udfstore.model import Claim
 from udfstore.model import Event as TagEvent
@@ -32,10 +33,15 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The UDF's first word. `credit`: it grants what it can take, and the host sends no more than that."""
+    """The UDF's first word. `credit`: it grants what it can take, and the host sends no more than that.
+
+    `node`: the node that this connection is; None: a client, which may work at `place`.
+    """
 
     claim: Claim
     credit: bool
+    node: tasks.Node | None = None
+    place: tasks.Place = tasks.NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,12 @@ class Withdrawn:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The UDF said goodbye: it opens no more calls."""
+    """The UDF said goodbye: it opens no more calls, but for its last state if it is a node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A node answered a keepalive."""
 
 
 # --- at the UDF ----------------------------------------------------------------------------------------------------
@@ -126,5 +137,11 @@ class Ending:
     grace: float
 
 
-HostEvent = Hello | Opened | Content | Committed | Withdrawn | Granted | Failed | Left
-UdfEvent = Welcome | Found | Content | Paged | Answered | Failed | Granted | Ending
+NodeAnswer = tasks.Answer | tasks.Restored | Alive
+"""What a host hears from a node."""
+
+NodeWord = tasks.Joined | tasks.Restore | tasks.Asked | tasks.Restart
+"""What a node hears from its host; keepalives are answered before anybody hears of them."""
+
+HostEvent = Hello | Opened | Content | Committed | Withdrawn | Granted | Failed | Left | NodeAnswer
+UdfEvent = Welcome | Found | Content | Paged | Answered | Failed | Granted | Ending | NodeWord

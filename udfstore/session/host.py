@@ -6,6 +6,8 @@ A call is open from its `call` frame to its one `result` or `fault`. What a UDF 
 it can have heard of the end, is dropped; content for any other call that is not open is a fault of that number. What
 the shell still sends for a call that has ended meanwhile is dropped as well. Only a conversation that has lost its
 order ends: `receive` then raises `ProtocolError`.
+
+A node goes its own way beside that (`hosted`). Its goodbye asks for a last round, so it may open calls after it.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
-from udfstore.errors import Busy, Closing, Mismatch, ProtocolError, UdfstoreError, UsageError
+from udfstore.errors import Busy, Closing, Mismatch, ProtocolError, TooLarge, UdfstoreError, UsageError
 from udfstore.model import Event as TagEvent
-from udfstore.session import answers, requests
+from udfstore.session import answers, nodes, requests
 from udfstore.session.events import (
     PROTOCOL,
     Committed,
@@ -33,6 +35,7 @@ from udfstore.session.events import (
     Welcome,
     Withdrawn,
 )
+from udfstore.session.hosted import Hosted
 from udfstore.session.outbox import Outbox
 from udfstore.session.values import claim_from_pb
 from udfstore.wire import codec, limits
@@ -62,6 +65,8 @@ MAY_COME: Mapping[State, frozenset[str]] = {
     State.OPEN: _CALLS | {"call", "goodbye"},
     State.LEAVING: _CALLS,
 }
+NODES_MAY: frozenset[str] = frozenset({"call", "keepalive", "snapshot", "restore"})
+"""What else may come from a connection that is a node, also after its goodbye."""
 
 
 @dataclass(slots=True)
@@ -78,13 +83,15 @@ class _OpenCall:
 class HostSession:
     """One conversation, seen from the host. Feed it what comes, send what `outbox` holds."""
 
-    def __init__(self, welcome: Welcome) -> None:
+    def __init__(self, welcome: Welcome, plain_bytes: int = limits.PLAIN_BYTES) -> None:
+        """`plain_bytes`: the largest state that a node may send inside its answer."""
         self.outbox = Outbox()
         self.state = State.GREETING
         self.closing = False
         self.counts_credit = False
         """Whether the UDF grants what it can take."""
         self._welcome = welcome
+        self._hosted = Hosted(plain_bytes)
         self._frames = FrameReader(limits.of_strangers())
         self._calls: dict[int, _OpenCall] = {}
         self._last = 0
@@ -96,6 +103,9 @@ class HostSession:
             "commit": self._on_commit,
             "cancel": self._on_cancel,
             "credit": self._on_credit,
+            "keepalive": self._hosted.on_keepalive,
+            "snapshot": self._hosted.on_snapshot,
+            "restore": self._hosted.on_restore,
         }
         self._put(
             pb.Request(
@@ -138,16 +148,25 @@ class HostSession:
         return self._frames.half_read
 
     @property
+    def node(self) -> tasks.Node | None:
+        """The node that the connection is, once it said so; None: a client."""
+        return self._hosted.node
+
+    @property
+    def frames(self) -> int:
+        """How many whole frames have come: each shows that the UDF is alive."""
+        return self._frames.count
+
+    @property
     def open_calls(self) -> int:
         """How many calls have not ended."""
         return len(self._calls)
 
     def _on_frame(self, frame: Frame) -> HostEvent | None:
         name = pb.Response.DESCRIPTOR.fields_by_number[frame.kind].name
-        if name not in MAY_COME[self.state]:
-            raise ProtocolError(
-                f"a message out of order: {name}", expected=" or ".join(sorted(MAY_COME[self.state])), got=name
-            )
+        may_come = MAY_COME[self.state] if self.node is None else MAY_COME[self.state] | NODES_MAY
+        if name not in may_come:
+            raise ProtocolError(f"a message out of order: {name}", expected=" or ".join(sorted(may_come)), got=name)
         if frame.kind == codec.CHUNK:
             return self._on_chunk(codec.decode_chunk(frame))
         return self._handlers[name](codec.decode(pb.Response, frame))
@@ -155,14 +174,19 @@ class HostSession:
     def _on_hello(self, message: pb.Hello) -> HostEvent:
         if message.protocol != PROTOCOL:
             raise ProtocolError("a protocol that this server does not speak", expected=PROTOCOL, got=message.protocol)
-        self.state = State.OPEN
-        self._frames.limits = limits.of_clients(self._welcome.chunk_bytes)
-        self.counts_credit = message.credit
         try:
             claim = claim_from_pb(message.claim)
-        except UsageError as error:
-            raise ProtocolError(error.message, got=error.got) from error
-        return Hello(claim, message.credit)
+            self._hosted.node, place = nodes.check_hello(message)
+        except (UsageError, TooLarge) as error:
+            raise ProtocolError(error.message, expected=error.expected, got=error.got) from error
+        self.state = State.OPEN
+        self.counts_credit = message.credit
+        chunk_bytes = self._welcome.chunk_bytes
+        if self.node is None:
+            self._frames.limits = limits.of_clients(chunk_bytes)
+        else:
+            self._frames.limits = limits.of_nodes(chunk_bytes, self._hosted.plain_bytes)
+        return Hello(claim, message.credit, self.node, place)
 
     def _on_goodbye(self, message: pb.Goodbye) -> HostEvent:
         self.state = State.LEAVING
@@ -227,6 +251,7 @@ class HostSession:
         return None if self._maybe_open(message.call, "a cancel") is None else Withdrawn(message.call)
 
     def _on_credit(self, message: pb.Credit) -> HostEvent | None:
+        """More of a call. Of call 0, points and batches, a socket without them takes no notice."""
         call = self._maybe_open(message.call, "credit")
         if call is None:
             return None
@@ -330,6 +355,26 @@ class HostSession:
             self._remember(number)
         self.outbox.drop(number)
         self._fault(number, error)
+
+    def restore(self, restore: tasks.Restore) -> None:
+        """Give the node a state: once, before it is joined; never one that resumed, whose own state is newer."""
+        self._put(self._hosted.restore(restore))
+
+    def joined(self, joined: tasks.Joined) -> None:
+        """The node is in place: restored, or with nothing to restore."""
+        self._put(self._hosted.joined(joined))
+
+    def ask(self, round: int) -> None:
+        """Ask the node for its state, for that round (from 1)."""
+        self._put(self._hosted.ask(round))
+
+    def keepalive(self, time_ns: int) -> None:
+        """Ask the node for a sign of life. Any frame that comes is one; see `frames`."""
+        self._put(self._hosted.keepalive(time_ns))
+
+    def restart(self, why: str) -> None:
+        """Tell the node to leave and to come back fresh: another state was chosen for it."""
+        self._put(self._hosted.restart(why))
 
     def close(self, grace: float) -> None:
         """Take no more calls; open ones have `grace` seconds."""

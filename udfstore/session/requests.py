@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
@@ -20,10 +20,15 @@ from udfstore.session.values import (
     maybe_id,
     maybe_labels,
     maybe_number,
+    ms_of,
+    policy_of,
     put_labels,
     put_number,
     raw_of,
+    reason_of,
+    seconds_of,
 )
+from udfstore.wire import limits
 
 
 def call_to_pb(number: int, call: calls.Call) -> pb.Call:
@@ -120,6 +125,52 @@ def _write_used(op: Any, call: calls.Used) -> None:
     op.tag, op.version, op.id, op.error = call.tag.name, call.version, call.id.raw, call.error
 
 
+def _write_task(op: Any, call: Any) -> None:
+    op.task = call.task
+
+
+def _write_delete_task(op: Any, call: tasks.DeleteTask) -> None:
+    op.task, op.all = call.task, call.everything
+
+
+def _write_snapshot(op: Any, call: tasks.FindSnapshot | tasks.ListStates) -> None:
+    op.task, op.snapshot = call.task, call.snapshot
+
+
+def _write_save_snapshot(op: Any, call: tasks.SaveSnapshot) -> None:
+    op.task, op.reason, op.name = call.task, call.reason.value, call.name
+
+
+def _write_name_snapshot(op: Any, call: tasks.NameSnapshot) -> None:
+    op.task, op.name, op.snapshot, op.note = call.task, call.name, call.snapshot, call.note
+
+
+def _write_use_snapshot(op: Any, call: tasks.UseSnapshot) -> None:
+    op.task, op.snapshot, op.now = call.task, call.snapshot, call.now
+    op.before = "" if call.before is None else call.before.text
+
+
+def _write_delete_snapshots(op: Any, call: tasks.DeleteSnapshots) -> None:
+    op.task, op.all = call.task, call.everything
+    op.snapshots.extend(call.snapshots)
+
+
+def _write_plan_restore(op: Any, call: tasks.PlanRestore) -> None:
+    op.task, op.dag, op.snapshot = call.task, call.dag, call.snapshot
+    op.policy = pb.Policy.Value(call.policy.name)
+
+
+def _write_list_uses(op: Any, call: tasks.ListUses) -> None:
+    op.task, op.all = call.task, call.everything
+    op.tag = "" if call.tag is None else call.tag.name
+    if call.at_ns is not None:
+        op.at_ns = call.at_ns
+
+
+def _write_await_followers(op: Any, call: tasks.AwaitFollowers) -> None:
+    op.tag, op.version, op.timeout_ms = call.tag.name, call.version, ms_of("the timeout", call.timeout)
+
+
 _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Save: ("save", _write_save),
     calls.Load: ("load", _write_load),
@@ -139,6 +190,18 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Used: ("used", _write_used),
     calls.Status: ("status", _write_nothing),
     calls.Sessions: ("sessions", _write_nothing),
+    tasks.ListTasks: ("list_tasks", _write_nothing),
+    tasks.DeleteTask: ("delete_task", _write_delete_task),
+    tasks.ListSnapshots: ("list_snapshots", _write_task),
+    tasks.FindSnapshot: ("find_snapshot", _write_snapshot),
+    tasks.ListStates: ("list_states", _write_snapshot),
+    tasks.SaveSnapshot: ("save_snapshot", _write_save_snapshot),
+    tasks.NameSnapshot: ("name_snapshot", _write_name_snapshot),
+    tasks.UseSnapshot: ("use_snapshot", _write_use_snapshot),
+    tasks.DeleteSnapshots: ("delete_snapshots", _write_delete_snapshots),
+    tasks.PlanRestore: ("plan_restore", _write_plan_restore),
+    tasks.ListUses: ("list_uses", _write_list_uses),
+    tasks.AwaitFollowers: ("await_followers", _write_await_followers),
 }
 
 
@@ -183,6 +246,31 @@ def _read_used(op: Any, request: bytes) -> calls.Used:
     return calls.Used(Tag.parse(op.tag), version, BlobId(op.id), check_note(op.error), check_request(request))
 
 
+def _read_name_snapshot(op: Any, request: bytes) -> tasks.NameSnapshot:
+    return tasks.NameSnapshot(op.task, op.name, op.snapshot, check_note(op.note), check_request(request))
+
+
+def _read_use_snapshot(op: Any, request: bytes) -> tasks.UseSnapshot:
+    before = Ref.parse(op.before) if op.before else None
+    return tasks.UseSnapshot(op.task, op.snapshot, before, op.now, check_request(request))
+
+
+def _read_plan_restore(op: Any, request: bytes) -> tasks.PlanRestore:
+    if len(op.dag) > limits.DAG_BYTES:
+        raise UsageError(f"a DAG has at most {limits.DAG_BYTES} bytes", got=len(op.dag))
+    return tasks.PlanRestore(op.task, op.dag, policy_of(op.policy), op.snapshot)
+
+
+def _read_list_uses(op: Any, request: bytes) -> tasks.ListUses:
+    tag = Tag.parse(op.tag) if op.tag else None
+    return tasks.ListUses(op.task, tag, op.at_ns if op.HasField("at_ns") else None, op.all)
+
+
+def _read_await_followers(op: Any, request: bytes) -> tasks.AwaitFollowers:
+    version, timeout = check_number("version", op.version), seconds_of("the timeout", op.timeout_ms)
+    return tasks.AwaitFollowers(Tag.parse(op.tag), version, timeout)
+
+
 _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "save": lambda op, request: calls.Save(maybe_id(op.id), maybe_number(op, "size"), request),
     "load": lambda op, _: calls.Load(Ref.parse(op.ref), op.offset, maybe_number(op, "length")),
@@ -202,4 +290,18 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "used": _read_used,
     "status": lambda op, _: calls.Status(),
     "sessions": lambda op, _: calls.Sessions(),
+    "list_tasks": lambda op, _: tasks.ListTasks(),
+    "delete_task": lambda op, request: tasks.DeleteTask(op.task, op.all, check_request(request)),
+    "list_snapshots": lambda op, _: tasks.ListSnapshots(op.task),
+    "find_snapshot": lambda op, _: tasks.FindSnapshot(op.task, op.snapshot),
+    "list_states": lambda op, _: tasks.ListStates(op.task, op.snapshot),
+    "save_snapshot": lambda op, _: tasks.SaveSnapshot(op.task, reason_of(op.reason), op.name),
+    "name_snapshot": _read_name_snapshot,
+    "use_snapshot": _read_use_snapshot,
+    "delete_snapshots": lambda op, request: tasks.DeleteSnapshots(
+        op.task, tuple(op.snapshots), op.all, check_request(request)
+    ),
+    "plan_restore": _read_plan_restore,
+    "list_uses": _read_list_uses,
+    "await_followers": _read_await_followers,
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
-from udfstore import calls
+from udfstore import calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.errors import Blame, InternalError, ProtocolError, TooLarge, Unsupported, UsageError
 from udfstore.model import Claim
-from udfstore.session import answers, requests
+from udfstore.session import answers, nodes, requests
 from udfstore.session.events import (
     PROTOCOL,
     Answered,
@@ -23,8 +24,9 @@ from udfstore.session.events import (
     UdfEvent,
     Welcome,
 )
+from udfstore.session.nodes import Stage
 from udfstore.session.outbox import Outbox
-from udfstore.session.values import claim_to_pb
+from udfstore.session.values import claim_to_pb, place_to_pb
 from udfstore.wire import codec, limits
 from udfstore.wire.framing import Frame, FrameReader
 
@@ -35,15 +37,39 @@ _Value = TypeVar("_Value")
 class UdfSession:
     """One conversation, seen from the UDF. Feed it what comes, send what `outbox` holds.
 
-    The hello waits in the outbox from the start, so that a first call needs no round trip; it leaves only after the
-    welcome has come, because before that the host has not shown what it is.
+    The hello is put into the outbox when the welcome has come, because before that the host has not shown what it is;
+    or at once where it is `host_known`: it showed itself by another sign, and sends its welcome after the hello.
+
+    `node` is the node that this connection is. The host restores it, tells it `Joined` and asks it for its state; each
+    `Restore` is to be answered by `restored` and each `Asked` by `answer`. Keepalives are answered here: what `receive`
+    leaves in the outbox has to be sent. Otherwise `place` says where this client works.
+
+    Raises `UsageError` or `TooLarge` for a node that no host would take.
     """
 
-    def __init__(self, claim: Claim | None = None) -> None:
+    def __init__(
+        self,
+        claim: Claim | None = None,
+        node: tasks.Node | None = None,
+        place: tasks.Place = tasks.NOWHERE,
+        host_known: bool = False,
+        plain_bytes: int = limits.PLAIN_BYTES,
+    ) -> None:
+        """`plain_bytes`: the largest state that may travel inside a message, if the node is `plain`."""
         self.outbox = Outbox()
         self.welcome: Welcome | None = None
-        self._frames = FrameReader(limits.of_hosts())
-        self._claim = claim or Claim()
+        self.node = node
+        self._plain_bytes = plain_bytes if node is not None and node.plain else 0
+        self._frames = FrameReader(
+            limits.of_hosts() if node is None else limits.of_hosts_of_nodes(plain_bytes=self._plain_bytes)
+        )
+        hello = pb.Hello(protocol=PROTOCOL, claim=claim_to_pb(claim or Claim()), credit=True, place=place_to_pb(place))
+        if node is not None:
+            hello.node.CopyFrom(nodes.node_to_pb(node))
+        nodes.check_hello(hello)
+        self._hello = self._encode(pb.Response(hello=hello))
+        self._host_known = host_known
+        self._stage = Stage.AWAY
         self._credit: dict[int, int] = {}
         """Open calls, and for each the content bytes that may still be sent."""
         self._sent: dict[int, int] = {}
@@ -59,7 +85,14 @@ class UdfSession:
             "result": self._on_result,
             "fault": self._on_fault,
             "credit": self._on_credit,
+            "keepalive": self._on_keepalive,
+            "restore": self._on_restore,
+            "joined": self._on_joined,
+            "snapshot": self._on_snapshot,
+            "restart": self._on_restart,
         }
+        if host_known:
+            self.outbox.put(self._hello)
 
     # --- what comes ---
 
@@ -117,8 +150,8 @@ class UdfSession:
             message.session,
             message.credit,
         )
-        hello = pb.Hello(protocol=PROTOCOL, claim=claim_to_pb(self._claim), credit=True)
-        self._put(pb.Response(hello=hello))
+        if not self._host_known:
+            self.outbox.put(self._hello)
         return self.welcome
 
     def _on_head(self, message: pb.Head) -> UdfEvent | None:
@@ -152,6 +185,35 @@ class UdfSession:
             return None
         self._credit[message.call] += message.amount
         return Granted(message.call)
+
+    def _on_keepalive(self, message: pb.KeepaliveRequest) -> None:
+        self._put(pb.Response(keepalive=pb.KeepaliveResponse(time=message.time)))
+
+    def _on_restore(self, message: pb.RestoreRequest) -> UdfEvent:
+        node = self._expect("a restore", Stage.AWAY)
+        if node.resumed:
+            raise ProtocolError("a restore of a node that resumed: its own state is newer")
+        self._stage = Stage.ASKED
+        return _read(partial(nodes.restore_from_pb, plain=node.plain), message)
+
+    def _on_joined(self, message: pb.Joined) -> UdfEvent:
+        self._expect("joined", Stage.AWAY, Stage.RESTORED)
+        self._stage = Stage.JOINED
+        return _read(nodes.joined_from_pb, message)
+
+    def _on_snapshot(self, message: pb.SnapshotRequest) -> UdfEvent:
+        self._expect("a snapshot", Stage.JOINED)
+        if not message.round:
+            raise ProtocolError("a snapshot of no round", expected="a number from 1")
+        return tasks.Asked(message.round)
+
+    def _on_restart(self, message: pb.Restart) -> UdfEvent:
+        self._expect("a restart", *Stage)
+        return tasks.Restart(message.why)
+
+    def _expect(self, what: str, *stages: Stage, blame: Blame = Blame.REMOTE) -> tasks.Node:
+        """The node that this is, on its way as far as `what` asks for."""
+        return nodes.expect(self.node, self._stage, what, stages, blame)
 
     def _end(self, number: int) -> None:
         del self._credit[number]
@@ -211,18 +273,33 @@ class UdfSession:
             self._put(pb.Response(cancel=pb.Cancel(call=number)))
 
     def goodbye(self) -> None:
-        """Tell the host that no call follows."""
+        """Tell the host that no call follows; as a node, that it may take a last snapshot before it hangs up."""
         self._put(pb.Response(goodbye=pb.Goodbye()))
 
+    def restored(self, restored: tasks.Restored) -> None:
+        """Answer the restore."""
+        self._expect("an answer to a restore", Stage.ASKED, blame=Blame.LOCAL)
+        self._stage = Stage.RESTORED
+        self._put(pb.Response(restore=nodes.restored_to_pb(restored)))
+
+    def answer(self, answer: tasks.Answer) -> None:
+        """Answer an `Asked`. Raises `TooLarge` for a state that cannot travel inside a message."""
+        node = self._expect("an answer to a snapshot", Stage.JOINED, blame=Blame.LOCAL)
+        message = nodes.answer_to_pb(answer, plain=node.plain, most=self._plain_bytes)
+        self.outbox.put(self._encode(pb.Response(snapshot=message), limits.SMALL_BYTES + self._plain_bytes))
+
     def _put(self, envelope: pb.Response, call: int = 0) -> None:
+        self.outbox.put(self._encode(envelope), call)
+
+    def _encode(self, envelope: pb.Response, most: int = limits.SMALL_BYTES) -> bytes:
         size = envelope.ByteSize()
-        if size > limits.SMALL_BYTES:
+        if size > most:
             raise TooLarge(
-                "more than one call may hold: fewer links, tags or labels at once",
-                expected=f"at most {limits.SMALL_BYTES} bytes",
+                "more than one message may hold: fewer links, tags, labels or models at once",
+                expected=f"at most {most} bytes",
                 got=size,
             )
-        self.outbox.put(codec.encode(envelope), call)
+        return codec.encode(envelope)
 
 
 def _read(read: Callable[[_Message], _Value], message: _Message) -> _Value:

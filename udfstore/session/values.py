@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from udfstore import tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
 from udfstore.model import NOBODY, Author, BlobInfo, Claim, Entry, check_labels
+from udfstore.refs import Tag
 
 MOST = 2**63 - 1
 """The largest number that the catalog holds (SQLite, INTEGER)."""
+
+TEXT = 4096
+"""Most characters of a text for people that travels beside an answer, so that it always fits a small frame."""
+
+_Enum = TypeVar("_Enum", bound=enum.Enum)
 
 
 def entry_to_pb(entry: Entry) -> pb.Entry:
@@ -99,6 +107,130 @@ def author_from_pb(author: pb.Author) -> Author:
     c = author.claim
     claim = Claim(c.person, c.host, c.job, c.commit)
     return Author(author.front, author.uid, tuple(author.gids), author.pid, author.program, author.token, claim)
+
+
+def place_to_pb(place: tasks.Place) -> pb.Place | None:
+    """Where a client works; None: nowhere."""
+    return None if place == tasks.NOWHERE else pb.Place(task=place.task, node=place.node)
+
+
+def place_from_pb(place: pb.Place) -> tasks.Place:
+    """Where a client works."""
+    return tasks.Place(place.task, place.node)
+
+
+def model_to_pb(model: tasks.Model) -> pb.Model:
+    """A model in use."""
+    return pb.Model(tag=model.tag, version=model.version, id=model.blob.raw)
+
+
+def model_from_pb(model: pb.Model) -> tasks.Model:
+    """A model in use, checked."""
+    return tasks.Model(Tag.parse(model.tag).name, check_number("version", model.version), BlobId(model.id))
+
+
+def snapshot_to_pb(snapshot: tasks.Snapshot) -> pb.Snapshot:
+    """A task snapshot."""
+    return pb.Snapshot(
+        id=snapshot.id.raw,
+        task=snapshot.task,
+        number=snapshot.number,
+        names=snapshot.names,
+        time_ns=snapshot.time_ns,
+        reason=snapshot.reason.value,
+        fingerprint=snapshot.fingerprint,
+        nodes=snapshot.nodes,
+        bytes=snapshot.bytes,
+    )
+
+
+def snapshot_from_pb(message: pb.Snapshot) -> tasks.Snapshot:
+    """A task snapshot."""
+    return tasks.Snapshot(
+        BlobId(message.id),
+        message.task,
+        message.number,
+        tuple(message.names),
+        message.time_ns,
+        reason_of(message.reason),
+        message.fingerprint,
+        message.nodes,
+        message.bytes,
+    )
+
+
+def state_to_pb(state: tasks.NodeState) -> pb.NodeState:
+    """One node's part of a snapshot."""
+    return pb.NodeState(
+        id=state.id,
+        name=state.name,
+        blob=state.blob.raw,
+        size=state.size,
+        key=state.key,
+        options=state.options,
+        restored=raw_of(state.restored),
+        carried=state.carried,
+        models=map(model_to_pb, state.models),
+    )
+
+
+def state_from_pb(message: pb.NodeState) -> tasks.NodeState:
+    """One node's part of a snapshot."""
+    return tasks.NodeState(
+        message.id,
+        message.name,
+        BlobId(message.blob),
+        message.size,
+        message.key,
+        message.options,
+        maybe_id(message.restored),
+        message.carried,
+        tuple(map(model_from_pb, message.models)),
+    )
+
+
+def policy_of(number: int) -> tasks.Policy:
+    """The policy of that number. Raises `UsageError` for one that this release does not know."""
+    return _member(tasks.Policy, pb.Policy, number, "policy")
+
+
+def host_kind_of(number: int) -> tasks.HostKind:
+    """The kind of host of that number. Raises `UsageError` for one that this release does not know."""
+    return _member(tasks.HostKind, pb.HostKind, number, "kind of host")
+
+
+def _member(kind: type[_Enum], wire: Any, number: int, what: str) -> _Enum:
+    if number not in wire.values():
+        known = ", ".join(f"{value} ({name.lower()})" for name, value in wire.items())
+        raise UsageError(f"not a {what} that this release knows", expected=known, got=number)
+    return kind[wire.Name(number)]
+
+
+def reason_of(text: str) -> tasks.Reason:
+    """Why a snapshot was taken. Raises `UsageError` for a reason that this release does not know."""
+    try:
+        return tasks.Reason(text)
+    except ValueError:
+        known = ", ".join(reason.value for reason in tasks.Reason)
+        raise UsageError("not a reason for a snapshot", expected=known, got=repr(text[:80])) from None
+
+
+def ms_of(name: str, seconds: float) -> int:
+    """Seconds as the wire's milliseconds. Raises `UsageError` for what is no span of time."""
+    if not 0 <= seconds * 1000 <= MOST:
+        raise UsageError(f"{name} is a number of seconds from 0", got=seconds)
+    return round(seconds * 1000)
+
+
+def seconds_of(name: str, ms: int) -> float:
+    """The wire's milliseconds as seconds. Raises `UsageError` for one of 64 bits."""
+    return check_number(name, ms) / 1000
+
+
+def cut(text: str) -> str:
+    """A text that a small frame can hold: not too long, and UTF-8 even where it names a file that is not."""
+    short = text if len(text) <= TEXT else text[: TEXT - 1] + "…"
+    return short.encode(errors="replace").decode()
 
 
 def raw_of(id: BlobId | None) -> bytes:

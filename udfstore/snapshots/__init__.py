@@ -27,9 +27,11 @@ from udfstore.snapshots.names import (
     check_name,
     escape,
     named_tag,
+    record_tag,
     task_prefix,
     unescape,
 )
+from udfstore.snapshots.record import TaskRecord
 from udfstore.snapshots.restore import Aside, Choice, Given, Plan, Why, carried, made_before, plan
 from udfstore.snapshots.rounds import Answer, Ask, Commit, End, Ended, Member, Rounds, State
 from udfstore.tasks import Model, Policy, Reason
@@ -61,6 +63,7 @@ __all__ = [
     "SnapshotRef",
     "SnapshotTag",
     "State",
+    "TaskRecord",
     "Why",
     "auto_tag",
     "carried",
@@ -74,6 +77,7 @@ __all__ = [
     "node_id",
     "parse_dot",
     "plan",
+    "record_tag",
     "task_prefix",
     "unescape",
 ]

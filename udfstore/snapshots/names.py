@@ -2,6 +2,7 @@
 
     snapshots/TASK/auto           every version is an automatic snapshot; the version is the snapshot's number
     snapshots/TASK/named/NAME     one snapshot under a name
+    snapshots/TASK/task           what else is known of the task: see record.py
 
 A name is any UTF-8 of up to 128 bytes without control characters. In a tag or a URL each byte outside
 `[A-Za-z0-9._-]`, and a first byte `.` or `-`, is written `~xx` with two lower-case hex digits. A name has one such
@@ -79,12 +80,18 @@ def named_tag(task: str, name: str) -> Tag:
     return Tag(f"{task_prefix(task)}named/{escape(check_snapshot_name(name))}")
 
 
+def record_tag(task: str) -> Tag:
+    """The tag of a task's record."""
+    return Tag(f"{task_prefix(task)}task")
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotTag:
-    """What a tag below `snapshots/` is: the automatic snapshots of a task, or one with a `name`."""
+    """What a tag below `snapshots/` is: a task's automatic snapshots, one with a `name`, or the task's `record`."""
 
     task: str
     name: str | None = None
+    record: bool = False
 
     @classmethod
     def parse(cls, tag: str) -> SnapshotTag:
@@ -92,6 +99,8 @@ class SnapshotTag:
         match tag.removeprefix(SNAPSHOTS).split("/") if tag.startswith(SNAPSHOTS) else ():
             case [task, "auto"]:
                 return cls(unescape(task))
+            case [task, "task"]:
+                return cls(unescape(task), record=True)
             case [task, "named", name]:
                 return cls(unescape(task), unescape(name))
         raise UsageError(

@@ -18,6 +18,7 @@ from udfstore.digest import BlobId
 from udfstore.errors import Corrupt
 from udfstore.store import osfs
 from udfstore.store.layout import Layout
+from udfstore.store.wanted import Wanted
 
 HASH_BUFFER = 1 << 20
 """Bytes hashed at a time: large enough that hashlib lets other threads run, small enough for many at once."""
@@ -77,6 +78,7 @@ class Files:
 
     def __init__(self, layout: Layout) -> None:
         self.in_doubt: Callable[[str], None] = lambda _: None
+        self.wanted = Wanted()
         self._layout = layout
         self._guard = threading.Lock()
         self._locks: dict[BlobId, tuple[threading.Lock, int]] = {}
@@ -172,15 +174,18 @@ class Files:
         self._sync_folder(self._layout.quarantine)
         self._sync_folder(path.parent)
 
-    def to_trash(self, id: BlobId) -> None:
-        """Take a condemned blob's file out of `blobs/`, durably. No error when it is not there."""
-        path = self._layout.blob(id)
+    def to_trash(self, *ids: BlobId) -> None:
+        """Take the files of condemned blobs out of `blobs/`, durably. No error for one that is not there."""
+        folders: set[Path] = set()
         try:
-            osfs.rename(path, self._layout.trashed(id))
-        except FileNotFoundError:
-            return
-        self._sync_folder(self._layout.trash)
-        self._sync_folder(path.parent)
+            for id in ids:
+                path = self._layout.blob(id)
+                with contextlib.suppress(FileNotFoundError):
+                    osfs.rename(path, self._layout.trashed(id))
+                    folders.add(path.parent)
+        finally:
+            for folder in (self._layout.trash, *folders) if folders else ():
+                self._sync_folder(folder)
 
     def from_trash(self, id: BlobId) -> None:
         """Bring a file back that is wanted again."""
@@ -189,9 +194,10 @@ class Files:
         self._sync_folder(path.parent)
         self._sync_folder(self._layout.trash)
 
-    def erase(self, id: BlobId) -> None:
-        """Unlink a file in the trash, durably."""
-        osfs.unlink(self._layout.trashed(id))
+    def erase(self, *ids: BlobId) -> None:
+        """Unlink files in the trash, durably."""
+        for id in ids:
+            osfs.unlink(self._layout.trashed(id))
         self._sync_folder(self._layout.trash)
 
     def _sync_again(self, file: BlobFile) -> None:

@@ -21,14 +21,15 @@ from udfstore.store.records import (
     Part,
     Record,
     RecordError,
+    Use,
     decode,
     encode_author,
     encode_labels,
     encode_rest,
 )
-from udfstore.store.view import State, View
+from udfstore.store.view import State, View, split_links
 
-SCHEMA = 1
+SCHEMA = 2
 """Stored as `user_version`; a catalog of another schema is made anew."""
 
 AUTHORS = 1024
@@ -55,6 +56,11 @@ CREATE TABLE links (id BLOB NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NUL
 CREATE TABLE blobs (id BLOB PRIMARY KEY, size INTEGER NOT NULL, saved_ns INTEGER NOT NULL, verified_ns INTEGER NOT NULL,
     state INTEGER NOT NULL, state_ns INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX blobs_saved ON blobs (saved_ns, id) WHERE state <= 1;
+CREATE TABLE places (number INTEGER PRIMARY KEY, task TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (task, node));
+CREATE TABLE uses (revision INTEGER PRIMARY KEY, place INTEGER NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL,
+    time_ns INTEGER NOT NULL, failed INTEGER NOT NULL);
+CREATE INDEX uses_place ON uses (place, tag);
+CREATE INDEX uses_tag ON uses (tag);
 CREATE INDEX blobs_leaving ON blobs (id) WHERE state = 2;
 """
 
@@ -169,6 +175,8 @@ class Catalog:
         )
         for place, part in enumerate(record.entries):
             self._apply_part(revision, place, part, record.time_ns)
+        if record.use is not None:
+            self._add_use(revision, record.use, record.time_ns)
         state = _STATES.get(record.kind)
         if state is not None:
             for id, size in record.blobs:
@@ -238,6 +246,13 @@ class Catalog:
         if part.id is not None:
             self.add_blob(part.id, part.size, time_ns, 0)
 
+    def _add_use(self, revision: int, use: Use, time_ns: int) -> None:
+        db, place = self.view.db, (use.task, use.node)
+        db.execute("INSERT OR IGNORE INTO places (task, node) VALUES (?, ?)", place)
+        (number,) = db.execute("SELECT number FROM places WHERE task = ? AND node = ?", place).fetchone()
+        row = (revision, number, use.tag, use.version, time_ns, bool(use.error))
+        db.execute("INSERT INTO uses VALUES (?, ?, ?, ?, ?, ?)", row)
+
     def _set_state(self, id: BlobId, size: int, state: State, time_ns: int) -> None:
         old = self.view.blob(id)
         if old is None:
@@ -246,9 +261,24 @@ class Catalog:
         else:
             changed = (state, time_ns, size, id.raw)
             self.view.db.execute("UPDATE blobs SET state = ?, state_ns = ?, size = ? WHERE id = ?", changed)
+        if (old is None or old.state.here) != state.here:
+            self._set_links(id, state.here)
         was, now = (old.size if old and old.state.here else None), (size if state.here else None)
         if was != now:
             self._count((now is not None) - (was is not None), (now or 0) - (was or 0), 0)
+
+    def _set_links(self, id: BlobId, here: bool) -> None:
+        """What links a blob keeps nothing while its own content is gone."""
+        db = self.view.db
+        query = "SELECT tag, version, links FROM entries WHERE id = ? AND links != x''"
+        for tag, version, links in db.execute(query, (id.raw,)).fetchall():
+            rows = [(link.raw, tag, version) for link in set(split_links(links))]
+            change = (
+                "INSERT OR IGNORE INTO links VALUES (?, ?, ?)"
+                if here
+                else "DELETE FROM links WHERE id = ? AND tag = ? AND version = ?"
+            )
+            db.executemany(change, rows)
 
     def _count(self, blobs: int, size: int, tags: int) -> None:
         query = "UPDATE totals SET blobs = blobs + ?, bytes = bytes + ?, tags = tags + ?"

@@ -6,12 +6,11 @@ Each function gives a `Judge` for the committer. A request that already made a r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from udfstore.calls import (
     MOVES,
-    ChangeCall,
     Delete,
     Deleted,
     Move,
@@ -24,19 +23,33 @@ from udfstore.calls import (
 )
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Corrupt, Gone, Mismatch, NotFound, UsageError
-from udfstore.model import NOTE_BYTES, Author, Entry, Kind, check_labels, check_note, check_request
+from udfstore.model import (
+    NOTE_BYTES,
+    NOWHERE,
+    Author,
+    Entry,
+    Kind,
+    Place,
+    check_labels,
+    check_note,
+    check_request,
+)
 from udfstore.refs import SNAPSHOTS, Tag
 from udfstore.store.committer import Decision, Desk, Judge
+from udfstore.store.keeping import keepers
 from udfstore.store.records import Part, Record, Use, entry_of
 from udfstore.store.resolve import Resolved, check_content, newest_entry, resolve
 from udfstore.store.view import BlobRow, State, View
 
+Change = Move | Rollback | Untag | Delete | Used
+"""What a client may ask for that changes the store."""
+
 SHOWN = 100
-"""Versions that one answer names at most; at 280 bytes each they fit a page of the wire."""
+"""Versions that one answer names at most; at 800 bytes each they fit the answer of the wire."""
 
 
-def judge(call: ChangeCall, author: Author, *, reserved: bool = False) -> Judge:
-    """The judge of a change. `reserved`: it may write tags below `snapshots/`."""
+def judge(call: Change, author: Author, *, reserved: bool = False, place: Place = NOWHERE) -> Judge:
+    """The judge of a change. `reserved`: it may write tags below `snapshots/`. `place`: where the author works."""
 
     def decide(desk: Desk) -> Decision:
         check_request(call.request)
@@ -54,7 +67,7 @@ def judge(call: ChangeCall, author: Author, *, reserved: bool = False) -> Judge:
             case Delete():
                 return _delete(bench, call)
             case Used():
-                return _used(bench, call)
+                return _used(bench, call, place)
 
     return decide
 
@@ -93,6 +106,7 @@ class _Bench:
         skipped: Sequence[str] = (),
     ) -> Decision:
         """A move record, behind a rescue of those blobs it needs that are marked."""
+        self.desk.files.wanted.settle(row.id for row in wanted)
         marked = {row.id: row.size for row in wanted if row.state is State.MARKED}
         rescue = [self.record(Kind.RESCUE, blobs=tuple(marked.items()))] if marked else []
         told = tuple(skipped[:SHOWN])
@@ -251,7 +265,7 @@ def _labels(given: Mapping[str, str] | None, source: Entry | None) -> Mapping[st
 def _delete(bench: _Bench, call: Delete) -> Decision:
     view = bench.view
     id = resolve(view, bench.desk.files, call.ref).id
-    named = [*view.heads_naming(id), *view.heads_linking(id)]
+    named = list(dict.fromkeys((*view.heads_naming(id), *view.heads_linking(id), *keepers(view, id))))
     named = [ref for ref in named if not ref.startswith(SNAPSHOTS)] + [
         ref for ref in named if ref.startswith(SNAPSHOTS)
     ]
@@ -269,7 +283,7 @@ def _deleted(view: View, id: BlobId, size: int, revision: int) -> Deleted:
     return Deleted(id, size, versions, view.naming_count(id, revision) - len(versions))
 
 
-def _used(bench: _Bench, call: Used) -> Decision:
+def _used(bench: _Bench, call: Used, place: Place) -> Decision:
     entry = bench.view.entry(call.tag.name, call.version)
     if entry is None:
         raise NotFound(f"{call.tag} has no version {call.version}")
@@ -277,14 +291,14 @@ def _used(bench: _Bench, call: Used) -> Decision:
         raise Mismatch(f"{entry.ref} names another blob", expected=entry.id or "a deletion", got=call.id)
     if len(call.error.encode()) > NOTE_BYTES:
         raise UsageError(f"the reason has at most {NOTE_BYTES} bytes", got=len(call.error.encode()))
-    use = Use(call.tag.name, call.version, call.id, call.error)
+    use = Use(call.tag.name, call.version, call.id, call.error, place.task, place.node)
     return Decision((bench.record(Kind.USED, request=bench.request, use=use),), Noted)
 
 
 # --- repeats -------------------------------------------------------------------------------------------------------
 
 
-def _repeated(view: View, call: ChangeCall, revision: int, record: Record) -> Decision:
+def _repeated(view: View, call: Change, revision: int, record: Record) -> Decision:
     """Answer a request with the record it made the first time. Raises `Conflict` when that was for something else."""
     answer: Callable[[], Any] | None = None
     match call:
@@ -294,7 +308,9 @@ def _repeated(view: View, call: ChangeCall, revision: int, record: Record) -> De
         case Delete() if record.kind is Kind.CONDEMN and record.source == call.ref.text:
             ((id, size),) = record.blobs
             answer = lambda: _deleted(view, id, size, revision)  # noqa: E731
-        case Used() if record.use == Use(call.tag.name, call.version, call.id, call.error):
+        case Used() if record.use and replace(record.use, task="", node="") == Use(
+            call.tag.name, call.version, call.id, call.error
+        ):
             answer = lambda: Noted(revision)  # noqa: E731
         case _:
             pass

@@ -38,12 +38,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a `used` record tells: a follower took a version into use, or why it could not."""
+    """What a `used` record tells: a follower took a version into use, or why it could not; and where it works."""
 
     tag: str
     version: int
     id: BlobId
     error: str = ""
+    task: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,29 +213,38 @@ def _part_of(data: Json) -> Part:
 
 
 def _rest_json(record: Record) -> Json:
-    use = record.use
-    told = use and {"tag": use.tag, "version": use.version, "id": use.id.hex, "error": use.error}
     return {
         "skipped": list(record.skipped),
         "blobs": [[id.hex, size] for id, size in record.blobs],
         "source": record.source,
-        "use": told,
+        "use": record.use and _use_json(record.use),
     }
 
 
 def _rest_of(data: Json) -> dict[str, Any]:
-    use = data.get("use")
-    if use is not None:
-        _only(use, "tag", "version", "id", "error")
-        use = Use(
-            _typed(use["tag"], str), _typed(use["version"], int), BlobId.parse(use["id"]), _typed(use["error"], str)
-        )
     return {
         "skipped": tuple(_typed(ref, str) for ref in data.get("skipped", [])),
         "blobs": tuple((BlobId.parse(id), _typed(size, int)) for id, size in data.get("blobs", [])),
         "source": _typed(data.get("source", ""), str),
-        "use": use,
+        "use": _use_of(data["use"]) if "use" in data else None,
     }
+
+
+def _use_json(use: Use) -> Json:
+    place = _filled({"task": use.task, "node": use.node})
+    return {"tag": use.tag, "version": use.version, "id": use.id.hex, "error": use.error, **place}
+
+
+def _use_of(data: Json) -> Use:
+    _only(data, "tag", "version", "id", "error", "task", "node")
+    return Use(
+        tag=_typed(data["tag"], str),
+        version=_typed(data["version"], int),
+        id=BlobId.parse(data["id"]),
+        error=_typed(data["error"], str),
+        task=_typed(data.get("task", ""), str),
+        node=_typed(data.get("node", ""), str),
+    )
 
 
 def _labels_of(data: Any) -> dict[str, str]:

@@ -5,7 +5,8 @@ The log says what shall be; the files follow. At the start `settle` brings files
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from udfstore.calls import Deleted
@@ -15,6 +16,7 @@ from udfstore.store import osfs, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.catalog import Catalog
 from udfstore.store.committer import Committer
+from udfstore.store.keeping import IN_A_RECORD
 from udfstore.store.layout import Layout, blob_of
 from udfstore.store.view import State, View
 
@@ -37,7 +39,7 @@ class Remover:
         def remove(deleted: Deleted) -> None:
             try:
                 with osfs.telling(f"removing blob {deleted.id.short}"):
-                    self._remove(deleted.id, now)
+                    self._remove((deleted.id,), now)
             except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the deletion
                 done.set_exception(error)
             else:
@@ -56,6 +58,17 @@ class Remover:
         condemned.add_done_callback(judged)
         return done
 
+    def remove(self, ids: Sequence[BlobId]) -> None:
+        """Unlink files of condemned blobs at once, in the background; what fails is left to the sweep."""
+
+        def unlink() -> None:
+            for start in range(0, len(ids), IN_A_RECORD):
+                with contextlib.suppress(UdfstoreError), osfs.telling("removing what snapshots kept"):
+                    self._remove(ids[start : start + IN_A_RECORD], True)
+
+        with contextlib.suppress(RuntimeError):  # the pool is shut down; the sweep after the start does it
+            self._pool.submit(unlink)
+
     def sweep(self, now_ns: int, now: bool) -> int:
         """Unlink what was condemned at least the grace time ago (`now`: all of it); says how many blobs.
 
@@ -71,7 +84,7 @@ class Remover:
                     self._committer.call(upkeep.grace_anew(row.id))
                 elif now or now_ns - row.state_ns >= self._grace_ns:
                     with osfs.telling(f"removing blob {row.id.short}"):
-                        count += self._remove(row.id, True)
+                        count += self._remove((row.id,), True)
             except UdfstoreError as error:
                 errors.append(error)
         if errors:
@@ -82,17 +95,19 @@ class Remover:
         """Finish what is under way."""
         self._pool.shutdown()
 
-    def _remove(self, id: BlobId, erase: bool) -> bool:
-        with self._files.lock(id):
+    def _remove(self, ids: Sequence[BlobId], erase: bool) -> int:
+        with contextlib.ExitStack() as locks:
+            for id in sorted(ids, key=lambda id: id.raw):  # one order, because others may do the same
+                locks.enter_context(self._files.lock(id))
             with self._catalog.reading() as view:
-                row = view.blob(id)
-            if row is None or row.state is not State.CONDEMNED:
-                return False  # saved again meanwhile
-            self._files.to_trash(id)
-            if erase:
-                self._files.erase(id)
-                self._committer.call(upkeep.erased(id))
-            return erase
+                rows = [view.blob(id) for id in ids]
+            # The others were saved again meanwhile.
+            leaving = [row.id for row in rows if row is not None and row.state is State.CONDEMNED]
+            self._files.to_trash(*leaving)
+            if erase and leaving:
+                self._files.erase(*leaving)
+                self._committer.call(upkeep.erased(leaving))
+            return len(leaving) if erase else 0
 
 
 def settle(layout: Layout, files: Files, view: View, say: Callable[[str], None]) -> None:

@@ -21,7 +21,7 @@ DAY = 86_400 * 1_000_000_000
 """A day in nanoseconds."""
 
 _KEEP = re.compile(r"(?:([1-9][0-9]{0,8})(d?)|all)", re.ASCII)
-_PATTERN = re.compile(r"[A-Za-z0-9._*/-]+", re.ASCII)
+_PATTERN = re.compile(r"[A-Za-z0-9._~*/-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class Rule:
         return re.fullmatch(regex, tag) is not None
 
 
-BUILT_IN = (Rule("snapshots/*/auto", versions=10),)
-"""Rules that hold behind whatever the operator gave."""
+BUILT_IN = (Rule("snapshots/*/auto", versions=10), Rule("snapshots/*/task", versions=1))
+"""Rules that hold behind whatever the operator gave. Of a task's record only the newest counts: what it chose before
+must not keep a snapshot."""
 
 
 def rule_for(tag: str, rules: Iterable[Rule]) -> Rule:

@@ -6,22 +6,24 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from udfstore.calls import ChangeCall, Delete, Deleted, Kept, Move, Moved, Noted, Rollback, Untag, Used
+from udfstore import tasks
+from udfstore.calls import Delete, Deleted, Kept, Move, Moved, Noted, Rollback, Untag, Used
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
-from udfstore.model import Author, BlobInfo, Entry, Event
+from udfstore.errors import Closing, Corrupt, ReadOnly
+from udfstore.model import NOWHERE, Author, BlobInfo, Entry, Event, Place
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.store import changes, osfs, removal, start, upkeep
-from udfstore.store.blobs import BlobFile, Files, hash_file
-from udfstore.store.committer import Committer
+from udfstore.store import changes, keeping, osfs, upkeep
+from udfstore.store.blobs import BlobFile, hash_file
+from udfstore.store.changes import Change
+from udfstore.store.committer import Judge
+from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
-from udfstore.store.log import FileLog
-from udfstore.store.removal import Remover
+from udfstore.store.parts import Parts
 from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
-from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
 from udfstore.store.upload import Upload, Yard
 from udfstore.store.view import BlobRow, State, View
 
@@ -31,6 +33,14 @@ HASHING = 4
 
 def _ignore(_: str) -> None:
     """Nobody listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a record tells: its entries, or the first of the blobs it removed."""
+
+    entries: tuple[Entry, ...]
+    blobs: tuple[BlobId, ...]
 
 
 class Store:
@@ -61,7 +71,7 @@ class Store:
         or unknown feature), `Corrupt` (FORMAT damaged, log or blobs missing). A log with rot opens for reading, and
         `problem` says what is wrong.
         """
-        parts = _Parts(Path(root), create, owner, limits, clock, say)
+        parts = Parts(Path(root), create, owner, limits, clock, say)
         self.root: Path = parts.layout.root
         self.id = parts.format.id
         """The store ID, 16 bytes."""
@@ -123,10 +133,13 @@ class Store:
         A blob that was marked for collection is rescued first. One whose file was touched is hashed.
         """
         with osfs.telling(f"looking at blob {id.short}"), self._parts.files.lock(id):
+            wanted = self.want(id)
             with self._reads() as view:
                 row = view.blob(id)
             size = self._parts.files.size(id)
             if size is None or (row is not None and (row.size != size or not row.state.here)):
+                return None
+            if not wanted:
                 return None
             if self.problem:
                 return size
@@ -135,6 +148,10 @@ class Store:
             if row is not None and row.state is State.MARKED and not self._parts.committer.call(upkeep.rescue(id)):
                 return None
             return size
+
+    def want(self, id: BlobId) -> bool:
+        """Keep content from going with a snapshot for the next minutes; False: it is going already."""
+        return self._parts.files.wanted.want(id, self._parts.clock())
 
     def open(self, id: BlobId) -> BlobFile:
         """Open a blob for reading; its content is not hashed. Raises `NotFound`, `Gone`, `Corrupt`."""
@@ -168,11 +185,14 @@ class Store:
     def sweep(self, now: bool = False) -> int:
         """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many.
 
+        What snapshots that were let go could not take along, because somebody wanted it, goes too.
+
         Raises what kept one of them, after all the others are gone.
         """
         self._check_writable()
         with osfs.telling("taking the reserve again"):
             self._parts.reserve.restore(self._parts.limits.floor_bytes)
+        self.let_go(()).result()
         return self._parts.remover.sweep(self._parts.clock(), now)
 
     # --- changes ---------------------------------------------------------------------------------------------------
@@ -182,19 +202,42 @@ class Store:
     @overload
     def submit(self, call: Delete, author: Author, *, reserved: bool = False) -> Future[Deleted]: ...
     @overload
-    def submit(self, call: Used, author: Author, *, reserved: bool = False) -> Future[Noted]: ...
+    def submit(self, call: Used, author: Author, *, place: Place = NOWHERE) -> Future[Noted]: ...
     @overload
-    def submit(self, call: ChangeCall, author: Author, *, reserved: bool = False) -> Future[Any]: ...
-    def submit(self, call: ChangeCall, author: Author, *, reserved: bool = False) -> Future[Any]:
+    def submit(
+        self, call: Change, author: Author, *, reserved: bool = False, place: Place = NOWHERE
+    ) -> Future[Any]: ...
+    def submit(self, call: Change, author: Author, *, reserved: bool = False, place: Place = NOWHERE) -> Future[Any]:
         """Queue a change; the future brings its result once it is durable, or why it was refused.
 
         Futures are resolved on the committer's thread, those of deletions on the remover's: callbacks must be short.
-        `reserved` lets it write tags below `snapshots/`. A request that made a record before is answered with that.
+        `reserved` lets it write tags below `snapshots/`; `place` is where the author works, for a `Used`. A request
+        that made a record before is answered with that.
         """
-        future = self._parts.committer.submit(changes.judge(call, author, reserved=reserved))
+        future = self._parts.committer.submit(changes.judge(call, author, reserved=reserved, place=place))
         if isinstance(call, Delete):
             return self._parts.remover.follow(future, call.now)
         return future
+
+    def let_go(self, tags: Sequence[Tag]) -> Future[Gone]:
+        """Remove, without a grace time, what only versions of these tags kept that retention has let go."""
+        return self._remove(keeping.let_go(tags))
+
+    def drop(
+        self, untag: Sequence[Tag], versions: Sequence[tuple[Tag, int]], request: bytes, author: Author
+    ) -> Future[Gone]:
+        """Untag snapshots' names, and remove without a grace time what they and those versions alone kept."""
+        return self._remove(keeping.drop(untag, versions, request, author))
+
+    def _remove(self, judge: Judge) -> Future[Gone]:
+        def judged(future: Future[Gone]) -> None:
+            self._parts.files.wanted.left()
+            if future.exception() is None and future.result().blobs:
+                self._parts.remover.remove(future.result().blobs)
+
+        gone: Future[Gone] = self._parts.committer.submit(judge)
+        gone.add_done_callback(judged)
+        return gone
 
     # --- reads -----------------------------------------------------------------------------------------------------
 
@@ -223,6 +266,41 @@ class Store:
         """
         with self._reads() as view:
             return view.tags(prefix, after, limit)
+
+    def kept(self, tag: Tag) -> list[Entry]:
+        """The versions of a tag below `snapshots/` that are kept and whose content is here, newest first."""
+        with self._reads() as view:
+            versions = [version for version, id in keeping.kept(view, tag.name) if _here(view, id)]
+            return [entry for version in versions if (entry := view.entry(tag.name, version))]
+
+    def made(self, request: bytes) -> Made | None:
+        """What the record tells that a request made; None: it made none."""
+        with self._reads() as view:
+            found = view.requested(request)
+            return found and Made(tuple(view.entries_of(found[0])), tuple(id for id, _ in found[1].blobs))
+
+    def naming(self, id: BlobId) -> list[Entry]:
+        """The newest hundred entries that name a blob."""
+        with self._reads() as view:
+            return view.naming(id, 100)
+
+    def uses(self, task: str, tag: str, until_ns: int | None, everything: bool) -> list[int]:
+        """Revisions of what was told to be in use, newest first; an empty `task` or `tag` is any.
+
+        The newest of each node and tag up to that time, or `everything`.
+        """
+        with self._reads() as view:
+            return view.uses(task, tag, until_ns, everything)
+
+    def used(self, revisions: Sequence[int]) -> list[tasks.Use]:
+        """Those records of uses."""
+        with self._reads() as view:
+            return [view.used(revision) for revision in revisions]
+
+    def first_use(self, task: str, id: BlobId) -> int | None:
+        """When a node of a task first had a blob in use, in nanoseconds since 1970; None: never."""
+        with self._reads() as view:
+            return view.first_use(task, id)
 
     def history(self, tag: Tag, before: int | None = None, limit: int = 100) -> list[Entry]:
         """All versions of a tag, deletions too, newest first, below version `before`. Raises `NotFound`."""
@@ -304,83 +382,12 @@ class Store:
             self._parts.files.erase(id)
 
 
+def _here(view: View, id: BlobId) -> bool:
+    row = view.blob(id)
+    return row is None or row.state.here
+
+
 def _info(view: View, row: BlobRow, entry: Entry | None) -> BlobInfo:
     tags = view.heads_naming(row.id)
     older = view.naming_count(row.id) - view.heads_naming_count(row.id)
     return BlobInfo(row.id, row.size, row.saved_ns, row.verified_ns, tuple(tags), older, entry)
-
-
-class _Parts:
-    """What an open store is made of, acquired in the order of a start and released in reverse."""
-
-    def __init__(
-        self,
-        path: Path,
-        create: bool,
-        owner: str,
-        limits: StoreLimits,
-        clock: Callable[[], int],
-        say: Callable[[str], None],
-    ) -> None:
-        self.limits, self.clock = limits, clock
-        self.layout = find_root(path, create)
-        with contextlib.ExitStack() as undo:
-            lock = Lock(self.layout, owner)
-            undo.callback(lock.release)
-            fresh = is_fresh(self.layout)
-            if fresh and not create:
-                raise NotFound(f"there is no store at {self.layout.root}")
-            self.format = begin(self.layout) if fresh else read_format(self.layout)
-            log = FileLog(self.layout, self.format.id, limits, say)
-            undo.callback(log.close)
-            if fresh:
-                with osfs.telling("making the log"):
-                    log.create()
-                finish(self.layout)
-            self.reserve = Reserve(self.layout, limits.reserve_bytes)
-            problem = self._recover(log, say, undo)
-            self.committer = Committer(
-                log,
-                self.catalog,
-                self.files,
-                limits,
-                clock=clock,
-                release_reserve=self.reserve.release,
-                problem=problem,
-            )
-            self.files.in_doubt = self.committer.fail
-            self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s)
-            self._opened_at = self.committer.revision
-            self.committer.start()
-            self._release = undo.pop_all()
-
-    def _recover(self, log: FileLog, say: Callable[[str], None], undo: contextlib.ExitStack) -> str:
-        with osfs.telling(f"opening {self.layout.root}"):
-            # Names that a killed process left become durable before anybody relies on them.
-            osfs.syncfs(self.layout.root)
-            start.empty_staging(self.layout)
-            if osfs.free_bytes(self.layout.root) < self.limits.reserve_bytes:
-                self.reserve.release()
-            self.files = Files(self.layout)
-            self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
-            undo.callback(self.catalog.close)
-            if not problem:
-                removal.settle(self.layout, self.files, self.catalog.view, say)
-                log.prepare()
-            else:
-                say(f"the log is damaged; the store opens for reading only: {problem}")
-            self.reserve.restore(self.limits.floor_bytes)
-        return problem
-
-    def close(self) -> None:
-        """Release everything. What is queued is finished first."""
-        with self._release:
-            if not self.committer.problem:
-                # Behind it every deletion has handed its file to the remover, which may itself need the committer.
-                with contextlib.suppress(ReadOnly):
-                    self.committer.call(lambda _: upkeep.nothing)
-            self.remover.close()
-            if not self.committer.problem and self.committer.revision != self._opened_at:
-                with contextlib.suppress(ReadOnly):
-                    self.committer.call(upkeep.closed)
-            self.committer.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from udfstore.digest import BlobId
 from udfstore.model import Kind
 from udfstore.store.committer import HOUSE, Decision, Desk, Judge
@@ -20,6 +22,7 @@ def index(id: BlobId, size: int, saved_ns: int) -> Judge:
         if row is None:
             desk.catalog.add_blob(id, size, saved_ns, saved_ns)
             return nothing
+        desk.files.wanted.want(id, desk.now_ns)  # entries of its may be let go while it waits for a new one
         if row.saved_ns != saved_ns:
             desk.catalog.set_saved(id, saved_ns)
         return _rescue(desk, id, size) if row.state is not State.KEPT else nothing
@@ -40,14 +43,15 @@ def rescue(id: BlobId) -> Judge:
     return decide
 
 
-def erased(id: BlobId) -> Judge:
-    """Note that the file of a condemned blob is unlinked."""
+def erased(ids: Sequence[BlobId]) -> Judge:
+    """Note that the files of condemned blobs are unlinked."""
 
     def decide(desk: Desk) -> Decision:
-        row = desk.catalog.view.blob(id)
-        if row is None or row.state is not State.CONDEMNED:
+        rows = [desk.catalog.view.blob(id) for id in ids]
+        blobs = tuple((row.id, row.size) for row in rows if row is not None and row.state is State.CONDEMNED)
+        if not blobs:
             return nothing
-        return Decision((Record(Kind.ERASED, desk.now_ns, HOUSE, blobs=((id, row.size),)),), lambda _: None)
+        return Decision((Record(Kind.ERASED, desk.now_ns, HOUSE, blobs=blobs),), lambda _: None)
 
     return decide
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from udfstore import tasks
 from udfstore.digest import DIGEST_BYTES, BlobId
-from udfstore.model import Entry, Event, Kind
+from udfstore.model import Entry, Event, Kind, Place
 from udfstore.refs import Prefix
 from udfstore.store.log import Head
-from udfstore.store.records import Record, decode_author, decode_labels, decode_rest
+from udfstore.store.records import Record, Use, decode_author, decode_labels, decode_rest
 
 EVENT_SPAN = 10_000
 """Revisions that one look for events goes through at most, so that a watcher far behind never holds a thread long."""
@@ -113,6 +114,11 @@ class View:
             self.db.execute(f"{_ENTRY} WHERE e.tag = ? AND e.version < ? ORDER BY e.version DESC", (tag, version)),
         )
 
+    def versions(self, tag: str, below: int) -> Iterator[tuple[int, BlobId | None]]:
+        """Versions of a tag below that one, newest first, and the blob that each names."""
+        query = "SELECT version, id FROM entries WHERE tag = ? AND version < ? ORDER BY version DESC"
+        return ((version, BlobId(id) if id else None) for version, id in self.db.execute(query, (tag, below)))
+
     def history(self, tag: str, before: int | None, limit: int) -> list[Entry]:
         """Versions of a tag, newest first, below `before`."""
         return self._all(
@@ -145,7 +151,7 @@ class View:
         return int(self.db.execute(query, (id.raw, upto)).fetchone()[0])
 
     def linking(self, id: BlobId, limit: int) -> list[Entry]:
-        """Entries whose links name a blob, newest first."""
+        """Entries whose links keep a blob, newest first: those whose own content is here."""
         return self._all(
             f"{_ENTRY} JOIN links l ON l.tag = e.tag AND l.version = e.version"
             " WHERE l.id = ? ORDER BY e.revision DESC, e.tag LIMIT ?",
@@ -154,8 +160,25 @@ class View:
         )
 
     def linking_count(self, id: BlobId) -> int:
-        """How many entries link a blob."""
+        """How many entries keep a blob by their links."""
         return int(self.db.execute("SELECT count(*) FROM links WHERE id = ?", (id.raw,)).fetchone()[0])
+
+    def naming_refs(self, id: BlobId) -> Iterator[tuple[str, int]]:
+        """Tag and version of each entry that names a blob."""
+        return iter(self.db.execute("SELECT tag, version FROM entries WHERE id = ?", (id.raw,)))
+
+    def linking_refs(self, id: BlobId) -> Iterator[tuple[str, int, BlobId]]:
+        """Tag and version of each entry that keeps a blob by a link, and the blob which that entry names."""
+        query = (
+            "SELECT l.tag, l.version, e.id FROM links l JOIN entries e ON e.tag = l.tag AND e.version = l.version"
+            " WHERE l.id = ?"
+        )
+        return ((tag, version, BlobId(linker)) for tag, version, linker in self.db.execute(query, (id.raw,)))
+
+    def links_of(self, id: BlobId) -> list[BlobId]:
+        """What the entries that name a blob link, each once."""
+        rows = self.db.execute("SELECT links FROM entries WHERE id = ? AND links != x''", (id.raw,))
+        return list(dict.fromkeys(link for (links,) in rows for link in split_links(links)))
 
     def heads_naming(self, id: BlobId, limit: int = 100) -> list[str]:
         """Refs of the newest entries that name a blob now."""
@@ -191,6 +214,39 @@ class View:
     def entries_of(self, revision: int) -> list[Entry]:
         """The entries of one record, in the order they were given."""
         return self._all(f"{_ENTRY} WHERE e.revision = ? ORDER BY e.place", revision)
+
+    def uses(self, task: str, tag: str, until_ns: int | None, everything: bool) -> list[int]:
+        """Revisions of what was told to be in use, newest first; an empty `task` or `tag` is any.
+
+        The newest of each node and tag up to that time, or `everything`.
+        """
+        conditions = {"p.task = ?": task or None, "u.tag = ?": tag or None, "u.time_ns <= ?": until_ns}
+        said = {condition: value for condition, value in conditions.items() if value is not None}
+        where = f" WHERE {' AND '.join(said)}" if said else ""
+        what, grouped = ("u.revision", "") if everything else ("max(u.revision)", " GROUP BY u.place, u.tag")
+        query = f"SELECT {what} FROM uses u JOIN places p ON p.number = u.place{where}{grouped}"
+        return sorted((revision for (revision,) in self.db.execute(query, tuple(said.values()))), reverse=True)
+
+    def used(self, revision: int) -> tasks.Use:
+        """The use that the record of a revision tells."""
+        time_ns, author, rest = self.db.execute(
+            "SELECT r.time_ns, a.text, r.rest FROM records r JOIN authors a ON a.number = r.author"
+            " WHERE r.revision = ?",
+            (revision,),
+        ).fetchone()
+        use: Use = decode_rest(rest)["use"]
+        place = Place(use.task, use.node)
+        return tasks.Use(revision, time_ns, use.tag, use.version, use.id, decode_author(author), place, use.error)
+
+    def first_use(self, task: str, id: BlobId) -> int | None:
+        """When a node of a task first had a blob in use, under any tag; None: never."""
+        query = (
+            "SELECT min(u.time_ns) FROM places p JOIN uses u ON u.place = p.number"
+            " JOIN entries e ON e.tag = u.tag AND e.version = u.version"
+            " WHERE p.task = ? AND e.id = ? AND NOT u.failed"
+        )
+        found: int | None = self.db.execute(query, (task, id.raw)).fetchone()[0]
+        return found
 
     def events(self, prefix: Prefix, since: int, limit: int) -> tuple[list[Event], int]:
         """Whole revisions behind `since` that have matching entries, and the revision up to which all is told."""

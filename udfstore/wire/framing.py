@@ -43,12 +43,13 @@ class FrameReader:
         self._body = bytearray()
         self._filled = 0
         self._kind = 0
-        self._count = 0
+        self.count = 0
+        """Whole frames so far."""
 
     @property
     def half_read(self) -> int:
         """The number of the frame that has begun and not ended, counted from 1; 0 between frames."""
-        return self._count + 1 if self._head or self._body else 0
+        return self.count + 1 if self._head or self._body else 0
 
     def receive(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
         """The frames that `data` completes, in order. The caller takes them all before it receives again.
@@ -64,7 +65,7 @@ class FrameReader:
                 view = view[taken:]
                 if self._filled == len(self._body):
                     body, self._body = self._body, bytearray()
-                    self._count += 1
+                    self.count += 1
                     yield Frame(self._kind, memoryview(body))
                 continue
             if self._head:
@@ -86,7 +87,7 @@ class FrameReader:
                 envelope = bytes(view[start : start + length])
                 view = view[start + len(envelope) :]
             if len(envelope) == length:
-                self._count += 1
+                self.count += 1
                 yield Frame(self._kind, envelope)
             else:
                 self._body = bytearray(length)

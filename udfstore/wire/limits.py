@@ -21,6 +21,9 @@ small enough that keepalives slip in between."""
 CHUNK_HEAD_BYTES = 64
 """Room for keys, lengths and call number around a chunk's content (at most 24 bytes today)."""
 
+DAG_BYTES = 48 * 1024
+"""A DAG in a hello or a plan: with everything else that they say, and their key, it stays a small frame."""
+
 DATA_BYTES = 4 * 1024 * 1024
 """A point or the ends of a batch: string fields of a megabyte happen, more has never been seen."""
 
@@ -46,9 +49,19 @@ def of_clients(chunk_bytes: int = CHUNK_BYTES) -> Mapping[int, int]:
     return _own(pb.Response, chunk=chunk_bytes + CHUNK_HEAD_BYTES)
 
 
+def of_nodes(chunk_bytes: int = CHUNK_BYTES, plain_bytes: int = 0) -> Mapping[int, int]:
+    """What a host takes from a client that is a node; `plain_bytes`: most of a state inside its answer."""
+    return {**of_clients(chunk_bytes), 3: SMALL_BYTES, 4: SMALL_BYTES + plain_bytes, 5: SMALL_BYTES}
+
+
 def of_hosts(chunk_bytes: int = CHUNK_BYTES) -> Mapping[int, int]:
     """What a client takes from a host on the host's own socket."""
     return _own(pb.Request, chunk=chunk_bytes + CHUNK_HEAD_BYTES, result=ANSWER_BYTES, page=ANSWER_BYTES)
+
+
+def of_hosts_of_nodes(chunk_bytes: int = CHUNK_BYTES, plain_bytes: int = 0) -> Mapping[int, int]:
+    """What a client that is a node takes from its host; `plain_bytes`: most of a state inside a restore."""
+    return {**of_hosts(chunk_bytes), 3: SMALL_BYTES, 4: SMALL_BYTES, 5: SMALL_BYTES + plain_bytes}
 
 
 def of_kapacitor_udfs(plain_bytes: int = PLAIN_BYTES) -> Mapping[int, int]:

@@ -13,7 +13,8 @@
 
 A line with `>` is of the UDF, one with `<` of the host. Behind the mark stands the message in protobuf's text format
 (protobuf.dev/reference/protobuf/textformat-spec), on the indented lines below it the whole frame in hex, its length
-included. `raw` stands for bytes that are no frame, `end` for the end of what that side writes.
+included. `raw` stands for bytes that are no frame, `end` for the end of what that side writes. When both sides have
+ended, what follows is another conversation, over a connection of its own.
 
 `vary` names fields, as `Message.field`, that differ from run to run: they are not compared, wherever they occur.
 """
@@ -82,6 +83,16 @@ class Transcript:
     def steps(self) -> tuple[Step, ...]:
         """What is sent, in order."""
         return tuple(line for line in self.lines if isinstance(line, Step))
+
+    @property
+    def conversations(self) -> tuple[tuple[Step, ...], ...]:
+        """The steps of each connection, one after another."""
+        found: list[list[Step]] = []
+        for step in self.steps:
+            if not found or {end.side for end in found[-1] if end.text == END} == {*Side}:
+                found.append([])
+            found[-1].append(step)
+        return tuple(map(tuple, found))
 
     @property
     def vary(self) -> frozenset[str]:

@@ -22,12 +22,20 @@ class RawClient:
     def __init__(self, path: Path, *, credit: bool = True, greet: bool = True) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(SECONDS)
-        self.socket.connect(str(path))
-        self._reader = FrameReader(limits.of_hosts())
+        self._reader = FrameReader(limits.of_hosts_of_nodes(plain_bytes=limits.PLAIN_BYTES))
         self._came: list[pb.Request] = []
-        if greet:
-            assert self.next().WhichOneof("message") == "welcome"
-            self.send(pb.Response(hello=pb.Hello(protocol=1, credit=credit)))
+        try:
+            self.socket.connect(str(path))
+            if greet:
+                self.begin(credit)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def begin(self, credit: bool) -> None:
+        """Hear the welcome and say hello."""
+        assert self.next().WhichOneof("message") == "welcome"
+        self.send(pb.Response(hello=pb.Hello(protocol=1, credit=credit)))
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,33 @@
+"""What was acknowledged, kept outside the process that is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from udfstore.digest import BlobId
+from udfstore.model import Entry
+
+
+class Ledger:
+    """Acknowledged saves, and acknowledged moves of one tag; and that a store still has them."""
+
+    def __init__(self) -> None:
+        self.saved: set[BlobId] = set()
+        self.moved: dict[int, BlobId] = {}
+
+    def save(self, id: BlobId) -> None:
+        self.saved.add(id)
+
+    def move(self, version: int, id: BlobId) -> None:
+        assert version not in self.moved, "a version number was given twice"
+        self.moved[version] = id
+
+    def check(self, root: Path, verify: Callable[[BlobId], object], history: Sequence[Entry]) -> None:
+        """All of it is there, and nothing half done: `history` is the tag's, `verify` raises for a bad blob."""
+        versions = {entry.version: entry.id for entry in history}
+        assert sorted(versions) == list(range(1, len(history) + 1)), "a gap, or a version twice"
+        assert {version: versions.get(version) for version in self.moved} == self.moved, "a move was lost"
+        for id in self.saved.union(id for id in versions.values() if id is not None):
+            verify(id)
+        assert list((root / "staging").iterdir()) == [], "half a save was left"

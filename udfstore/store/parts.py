@@ -1,0 +1,92 @@
+"""What an open store is made of, and the order in which it comes up and goes down."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from udfstore.errors import NotFound, ReadOnly
+from udfstore.store import osfs, removal, start, upkeep
+from udfstore.store.blobs import Files
+from udfstore.store.committer import Committer
+from udfstore.store.limits import StoreLimits
+from udfstore.store.log import FileLog
+from udfstore.store.removal import Remover
+from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
+
+
+class Parts:
+    """What an open store is made of, acquired in the order of a start and released in reverse."""
+
+    def __init__(
+        self,
+        path: Path,
+        create: bool,
+        owner: str,
+        limits: StoreLimits,
+        clock: Callable[[], int],
+        say: Callable[[str], None],
+    ) -> None:
+        self.limits, self.clock = limits, clock
+        self.layout = find_root(path, create)
+        with contextlib.ExitStack() as undo:
+            lock = Lock(self.layout, owner)
+            undo.callback(lock.release)
+            fresh = is_fresh(self.layout)
+            if fresh and not create:
+                raise NotFound(f"there is no store at {self.layout.root}")
+            self.format = begin(self.layout) if fresh else read_format(self.layout)
+            log = FileLog(self.layout, self.format.id, limits, say)
+            undo.callback(log.close)
+            if fresh:
+                with osfs.telling("making the log"):
+                    log.create()
+                finish(self.layout)
+            self.reserve = Reserve(self.layout, limits.reserve_bytes)
+            problem = self._recover(log, say, undo)
+            self.committer = Committer(
+                log,
+                self.catalog,
+                self.files,
+                limits,
+                clock=clock,
+                release_reserve=self.reserve.release,
+                problem=problem,
+            )
+            self.files.in_doubt = self.committer.fail
+            self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s)
+            self._opened_at = self.committer.revision
+            self.committer.start()
+            self._release = undo.pop_all()
+
+    def _recover(self, log: FileLog, say: Callable[[str], None], undo: contextlib.ExitStack) -> str:
+        with osfs.telling(f"opening {self.layout.root}"):
+            # Names that a killed process left become durable before anybody relies on them.
+            osfs.syncfs(self.layout.root)
+            start.empty_staging(self.layout)
+            if osfs.free_bytes(self.layout.root) < self.limits.reserve_bytes:
+                self.reserve.release()
+            self.files = Files(self.layout)
+            self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
+            undo.callback(self.catalog.close)
+            if not problem:
+                removal.settle(self.layout, self.files, self.catalog.view, say)
+                log.prepare()
+            else:
+                say(f"the log is damaged; the store opens for reading only: {problem}")
+            self.reserve.restore(self.limits.floor_bytes)
+        return problem
+
+    def close(self) -> None:
+        """Release everything. What is queued is finished first."""
+        with self._release:
+            if not self.committer.problem:
+                # Behind it every deletion has handed its file to the remover, which may itself need the committer.
+                with contextlib.suppress(ReadOnly):
+                    self.committer.call(lambda _: upkeep.nothing)
+            self.remover.close()
+            if not self.committer.problem and self.committer.revision != self._opened_at:
+                with contextlib.suppress(ReadOnly):
+                    self.committer.call(upkeep.closed)
+            self.committer.stop()
