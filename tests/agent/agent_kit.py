@@ -24,6 +24,9 @@ UDFS = Path(__file__).parent / "udfs"
 DATA = ("begin", "point", "end")
 HELLO, CREDIT = 32, 39
 
+_UNWANTED = ("UDFSTORE_", "XDG_", "PYTHONUNBUFFERED")
+"""What a UDF shall not inherit from whoever runs the tests."""
+
 
 def point(name: str = "mirror", given: str = "", **fields: float) -> pb.Request:
     """A point that asks the obliging UDF for something."""

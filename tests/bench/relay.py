@@ -18,7 +18,8 @@ from time import perf_counter
 from tests.bench.rows import Probe, Row, Unit
 from tests.bench.stand import Stand
 from udfstore._pb import udfstore_pb2 as pb
-from udfstore.wire import codec
+from udfstore.wire import codec, limits
+from udfstore.wire.framing import FrameReader
 
 ECHO = r"""
 import os
@@ -86,8 +87,12 @@ class _Udf:
         self._reads, self._writes = reads, writes
 
     def ask(self, request: pb.Request) -> None:
+        """One question, up to its answer; keepalives may come before it."""
         os.write(self._writes, codec.encode(request))
-        os.read(self._reads, READ_BYTES)
+        frames = FrameReader(limits.of_kapacitor_udfs())
+        kind = codec.encode(request)[1] >> 3
+        while all(frame.kind != kind for frame in frames.receive(os.read(self._reads, READ_BYTES))):
+            pass
 
     def per_second(self, points: int) -> float:
         """Points there and back in a second, with as many on their way as the pipes hold."""
@@ -115,7 +120,7 @@ class _Udf:
 
     def _await(self, points: int) -> None:
         left = points * len(POINT)
-        while left:
+        while left > 0:
             left -= len(os.read(self._reads, READ_BYTES))
 
 

@@ -398,7 +398,7 @@ def test_a_task_with_connected_nodes_is_not_deleted(live: LiveServer, task: str)
             keep(live.socket, node, task, b"state")
             client.call(1, request=bytes(15) + b"1", delete_task=pb.DeleteTask(task=task))
             fault = client.until("fault").fault
-            assert (fault.code, "node" in fault.got) == ("conflict", True)
+            assert (fault.code, "connected: node" in fault.message) == ("conflict", True)
         eventually(lambda: roles(live, task) == [])
         client.call(2, request=bytes(15) + b"2", delete_task=pb.DeleteTask(task=task))
         assert len(client.until("result").result.dropped.snapshots) == 1

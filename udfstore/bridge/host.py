@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -25,6 +25,7 @@ from udfstore.bridge.models import Models, Undo
 from udfstore.bridge.settings import HostSettings
 from udfstore.bridge.shelter import Shelter
 from udfstore.bridge.udf import RESTORE
+from udfstore.client.retry import Retry
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, NoServer, TooLarge, UdfstoreError
 from udfstore.tasks import Joined, Model, Node, Place, Reason
@@ -242,21 +243,23 @@ class Host:
 
     async def _join_late(self) -> None:
         """The server was away at the start. Before any data came it can still say what the UDF begins with."""
-        place, care = self._care.place, self._care
-        while True:
-            with suppress(NoServer, Closing):
-                await self._standing.reach(place, math.inf)
+        care = self._care
+        retry = Retry(trio.current_time, lambda: math.inf)
+        while not self._standing.entered and not care.stopping:
+            try:
+                await self._standing.reach(care.place)
                 async with care.changing:
-                    if self._standing.entered or care.stopping:
-                        return
                     if care.replay.begun:
                         self._standing.resume(self._nursery, self._node)
                         return
-                    care.turn(open=False)
-                    try:
-                        await self._enter(0.0)
-                    finally:
-                        care.turn(open=True)
+                    if not self._standing.entered:
+                        care.turn(open=False)
+                        try:
+                            await self._enter(0.0)
+                        finally:
+                            care.turn(open=True)
+            except UdfstoreError as error:
+                await trio.sleep(retry.delay(error))
 
     async def _make_room(self) -> None:
         """The data kept for a crash is half of what may be kept: a snapshot makes it superfluous."""

@@ -214,11 +214,17 @@ class Relay:
         return trio.current_time() - self._fed < self._bridge.keepalive_seconds
 
     async def _feed(self) -> None:
-        """Keep Kapacitor's clock from running out, and notice when nobody is there to read."""
+        """Keep Kapacitor's clock from running out, and notice when nobody is there to read.
+
+        A UDF that is excused for less than a second, as at every start, adds no word to the conversation.
+        """
+        before = False
         while True:
-            if self._excused() and not self._judge.ended:
-                self._say((kapacitor.keepalive(time.time_ns()),))
             await trio.sleep(FEED_SECONDS)
+            excused = self._excused() and not self._judge.ended
+            if before and excused:
+                self._say((kapacitor.keepalive(time.time_ns()),))
+            before = excused
             if self._streams.unread():
                 self.stop()
 

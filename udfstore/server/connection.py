@@ -111,6 +111,8 @@ class Connection:
             self._pump.flush()
         self._ended = True
         self._reading.cancel()
+        if self._guest is not None:
+            self._guest.leave()
 
     def _end_watches(self, why: UdfstoreError) -> None:
         for number in list(self._watches):

@@ -115,7 +115,6 @@ class Guest:
     def dismiss(self, why: UdfstoreError) -> None:
         """End the conversation though nothing is wrong with the node."""
         self._blameless = True
-        self.leave()
         self._end(why)
 
     async def _arrive(self) -> None:
@@ -181,31 +180,24 @@ class Guest:
         A state that crashes its node looks like a connection that is lost in the middle of a restore, so that counts
         as one that does not work.
         """
-        failure = "the connection ended before the answer"
         try:
-            failure = await self._try(state, snapshot)
-        except TooLarge:
-            failure = ""
-            raise
-        finally:
-            if failure and not self._blameless and not self._hosting.stopping:
-                await self._set_aside(state, snapshot, failure)
-        if failure:
-            then = "connect again for the one before" if self.run else "a copy sets nothing aside"
-            raise Conflict(f"the state of {snapshot} could not be restored, {failure}: {then}")
-
-    async def _try(self, state: NodeSnapshot, snapshot: Snapshot) -> str:
-        """Give the node a state; says why it did not work, nothing if it did."""
-        blob, plain = state.blob, b""
-        if self.node.plain:
-            try:
-                plain = await self._rooms.reading(self._content, state)
-            except (NotFound, Gone, Corrupt) as error:
-                return str(error)
-        self._session.restore(
-            tasks.Restore(snapshot.id, snapshot.number, state.size, None if self.node.plain else blob, plain)
-        )
+            plain = await self._rooms.reading(self._content, state) if self.node.plain else b""
+        except (NotFound, Gone, Corrupt) as error:
+            raise await self._set_aside(state, snapshot, str(error)) from error
+        blob = None if self.node.plain else state.blob
+        self._session.restore(tasks.Restore(snapshot.id, snapshot.number, state.size, blob, plain))
         self._pump.flush()
+        failure, refusal = "the connection ended before the answer", None
+        try:
+            failure = await self._outcome()
+        finally:
+            if failure:
+                refusal = await self._set_aside(state, snapshot, failure)
+        if refusal is not None:
+            raise refusal
+
+    async def _outcome(self) -> str:
+        """Why the restore did not work; nothing if it did."""
         seconds = self._rooms.limits.restore_seconds
         with trio.move_on_after(seconds):
             await self._restored.wait()
@@ -228,32 +220,38 @@ class Guest:
             raise Corrupt(f"the stored bytes of blob {state.blob} are damaged")
         return content
 
-    async def _set_aside(self, state: NodeSnapshot, snapshot: Snapshot, why: str) -> None:
-        """Note that this state did not work, for good. A copy notes nothing: it may not change what the node gets."""
-        self._log.warning("a state could not be restored", snapshot=str(snapshot), why=why, owner=self.run is not None)
+    async def _set_aside(self, state: NodeSnapshot, snapshot: Snapshot, why: str) -> Conflict:
+        """Note for good that this state did not work; gives what to tell the node.
+
+        A copy notes nothing, as it may not change what the node gets.
+        """
+        told = f"the state of {snapshot} could not be restored, {why}"
         if self.run is None:
-            return
-        try:
-            with trio.CancelScope(shield=True):
-                aside = Aside(self.identity.id, state.blob)
-                await self._rooms.writing(self._rooms.service.tasks.set_aside, self.node.task, aside)
-        except UdfstoreError as error:
-            self._log.error("a state could not be set aside", reason=str(error))
+            return Conflict(f"{told}: a copy sets nothing aside")
+        if not self._blameless and not self._hosting.stopping:
+            self._log.warning("a state is set aside", snapshot=str(snapshot), why=why)
+            aside, note = Aside(self.identity.id, state.blob), self._rooms.service.tasks.set_aside
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._rooms.writing(note, self.node.task, aside)
+            except UdfstoreError as error:
+                self._log.error("a state could not be set aside", reason=str(error))
+        return Conflict(f"{told}: connect again for the one before")
 
     # --- its rounds ---
 
     def ask(self, round: int) -> None:
         """Ask the node for its state."""
-        if self._scope.cancel_called:
-            return
-        self._asked.append(round)
-        self._session.ask(round)
-        self._pump.flush()
+        if not self._scope.cancel_called:
+            self._asked.append(round)
+            self._session.ask(round)
+            self._pump.flush()
 
     def restart(self, why: str) -> None:
         """Let the node leave, and come back fresh."""
-        self._session.restart(why)
-        self._pump.flush()
+        if not self._scope.cancel_called:
+            self._session.restart(why)
+            self._pump.flush()
 
     def answered(self, answer: tasks.Answer) -> None:
         """The node answered the round that it names, or else its oldest question without an answer."""
@@ -261,10 +259,11 @@ class Guest:
         if round is None or self.run is None:
             self._log.debug("an answer that nobody waits for", round=answer.round)
             return
-        self._rooms.service.register.holds(self.caller, answer.models)
         if answer.error:
             self.run.refuse(self.node.name, round, answer.error)
-        elif answer.blob is None and not answer.plain:
+            return
+        self._rooms.service.register.holds(self.caller, answer.models)
+        if answer.blob is None and not answer.plain:
             self.run.answer(self.node.name, round, None)
         else:
             self._nursery.start_soon(self._take, self.run, round, answer)

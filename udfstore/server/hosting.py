@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import trio
 
@@ -30,7 +31,7 @@ class Hosting:
         self.stopping = False
         """The server is about to end: connections that are lost now say nothing about their nodes."""
         self._runs: dict[str, TaskRun] = {}
-        self._barred: set[str] = set()
+        self._barred: Counter[str] = Counter()
         self._changed = trio.lowlevel.ParkingLot()
         rooms.service.tasks.live = self.live
 
@@ -104,7 +105,7 @@ class Hosting:
         """Change what is kept of a task, and let its nodes feel it."""
         do: Callable[[Caller, tasks.ChangeCall], calls.Result] = self.rooms.service.slow[type(call)]
         if isinstance(call, tasks.DeleteTask):
-            with self._barred_from(call.task):
+            async with self._quiet(call.task):
                 return await self.rooms.writing(do, caller, call)
         result = await self.rooms.writing(do, caller, call)
         if isinstance(call, tasks.UseSnapshot) and call.now and call.task in self._runs:
@@ -113,7 +114,7 @@ class Hosting:
 
     def live(self) -> dict[str, Live]:
         """The tasks that have connected nodes. For any thread."""
-        return {task: run.live() for task, run in dict(self._runs).items()}
+        return {task: run.live() for task, run in dict(self._runs).items() if not run.over}
 
     async def take(self, caller: Caller, call: tasks.SaveSnapshot, guest: Guest | None) -> tasks.Taken:
         """Take a snapshot of a task; says what came of it once its round has ended."""
@@ -150,19 +151,15 @@ class Hosting:
         except (NotFound, Gone):
             return None
 
-    @contextmanager
-    def _barred_from(self, task: str) -> Iterator[None]:
-        """Let no node of a task come meanwhile. Raises `Conflict` while one is connected."""
-        run = self._runs.get(task)
-        if run is not None and run.guests:
-            raise Conflict(
-                f"nodes of the task {task!r} are connected; stop them first", got=", ".join(sorted(run.guests))
-            )
-        if task in self._barred:
-            raise Conflict(f"the task {task!r} is being deleted already")
-        self._barred.add(task)
+    @asynccontextmanager
+    async def _quiet(self, task: str) -> AsyncIterator[None]:
+        """Nothing of a task changes by itself meanwhile: what is being stored is first, and who comes has to wait."""
+        self._barred[task] += 1
         try:
+            while task in self._runs and self._runs[task].over:
+                await self._changed.park()
             yield
         finally:
-            self._barred.discard(task)
+            self._barred[task] -= 1
+            self._barred += Counter()
             self._changed.unpark_all()

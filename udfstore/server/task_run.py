@@ -13,7 +13,7 @@ import trio
 
 from udfstore import tasks
 from udfstore.digest import BlobId
-from udfstore.errors import InternalError, UdfstoreError
+from udfstore.errors import InternalError, NoSpace, ReadOnly, UdfstoreError
 from udfstore.server.rooms import Rooms
 from udfstore.service.hosted import Kept
 from udfstore.service.tasks import Live
@@ -118,7 +118,10 @@ class TaskRun:
                     self.task, self.fingerprint, newest=begun.newest, kept=begun.states, deadline=seconds
                 )
                 self._nursery.start_soon(self._keep_time)
-            await self._rooms.writing(service.began, node)
+            try:
+                await self._rooms.writing(service.began, node)
+            except (NoSpace, ReadOnly) as error:
+                self._log.warning("who drives the task could not be noted", reason=str(error))
 
     def join(self, member: Member) -> None:
         """A node is in place. Raises `UsageError` or `Conflict` where it cannot be."""

@@ -49,7 +49,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task(request: pytest.FixtureRequest, unique: str) -> str:
     """The name of that task."""
     kind = request.node.callspec.params.get("store")
-    return "local task" if kind == "local" else f"{unique[-90:]} of a task"
+    return "local task" if kind == "local" else f"a task of {unique[-90:]}"
 
 
 @pytest.fixture(params=["socket", "local", "trio", "asyncio"])
