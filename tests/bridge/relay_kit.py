@@ -110,7 +110,7 @@ class Stage:
     def __init__(self, kapacitor: trio.StapledStream[Any, Any], host: ScriptedHost, relay: Relay) -> None:
         self.host = host
         self.relay = relay
-        self.side = Side()
+        self.side = Side(clock=trio.current_time)
         self.came: list[tuple[float, Frame]] = []
         self.ended = trio.Event()
         """The relay has closed its side."""
@@ -184,7 +184,7 @@ async def staged(
     host = host or ScriptedHost()
     known = Known(state)
     bridge = Bridge(**{"command": ("udf",), **settings})
-    streams = Streams(ours, ours, lambda: False)
+    streams = Streams(ours, ours, lambda _: 0, lambda: False, lambda: False)
     relay = Relay(bridge, streams, Shelter([]), Telling(tasks, "url", known), known, host.open)  # type: ignore[arg-type]
     stage = Stage(kapacitor, host, relay)
     async with trio.open_nursery() as nursery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,19 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, told: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.toml cannot be read"):
         config.read(tmp_path / "none.toml")
+
+
+def test_the_page_lists_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "kapacitor.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| (?:`([^`]*)`|) ?\|", page, re.MULTILINE))
+    assert list(rows) == list(config.Bridge.model_fields)
+    for name, field in config.Bridge.model_fields.items():
+        if rows[name]:
+            told = config.bridge({"command": ("udf",), name: read_as(rows[name])}, "page")
+            assert getattr(told, name) == field.default, name
+        else:
+            assert not field.default, name
+
+
+def read_as(text: str) -> object:
+    return {"true": True, "false": False}.get(text, text)

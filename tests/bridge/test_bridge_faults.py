@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 from bridge_kit import FIELD, Bridge, Listening, child_of, fields, point, script, udf
-from kit import eventually
+from kit import SECONDS, ServerProcess, eventually, in_thread
 from stand_in import Kapacitor, request
 
+import udfstore
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.bridge.reference import maybe_decode
 
@@ -255,6 +255,35 @@ def test_a_child_that_ignores_the_end_of_its_input_is_ended(bridge: Bridge, task
         eventually(lambda: not Path(f"/proc/{child}").exists())
 
 
+def test_a_child_that_hangs_at_its_start_is_ended_when_kapacitor_gives_up(
+    bridge: Bridge, task: str, tmp_path: Path
+) -> None:
+    file, path = hasty(bridge, script(tmp_path, "import time\nwhile True:\n    time.sleep(60)\n"))
+    with Listening(bridge, [], "--config", file, sockets=[path]) as process, Kapacitor.with_socket(path) as kapacitor:
+        kapacitor.ask(init=pb.InitRequest(taskID=task, nodeID="n"))
+        kapacitor.keepalive(5)
+        kapacitor.wait(lambda side: 5 in side.keepalives)
+        child = child_of(process.process.pid)
+        kapacitor.close()
+        eventually(lambda: not Path(f"/proc/{child}").exists())
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["stopped", "gone"])
+def test_a_child_that_hangs_and_is_given_up_is_ended(bridge: Bridge, task: str, tmp_path: Path, gone: bool) -> None:
+    hangs = "import time\nclass Hangs(Echo):\n    def point(self, point):\n        time.sleep(1000)\nHangs().serve()\n"
+    file, path = hasty(bridge, script(tmp_path, ECHO + hangs))
+    with Listening(bridge, [], "--config", file, sockets=[path]) as process, Kapacitor.with_socket(path) as kapacitor:
+        kapacitor.start(task)
+        child = child_of(process.process.pid)
+        sending = in_thread(lambda: kapacitor.send(*[point(float(number)) for number in range(8000)]))
+        sending.result(SECONDS)  # more than the bridge takes while the child takes nothing
+        if gone:
+            kapacitor.kill()
+        else:
+            kapacitor.close()
+        eventually(lambda: not Path(f"/proc/{child}").exists())
+
+
 def test_a_child_that_floods_its_stderr_holds_nothing_up(bridge: Bridge, task: str, tmp_path: Path) -> None:
     command = script(
         tmp_path,
@@ -288,12 +317,17 @@ def test_a_bridge_that_is_killed_takes_the_child_along(bridge: Bridge, task: str
     eventually(lambda: not Path(f"/proc/{child}").exists())
 
 
+def narrow(kapacitor: Kapacitor) -> None:
+    """Kapacitor's two pipes hold 4 KiB each."""
+    assert kapacitor.process is not None
+    for pipe in (kapacitor.process.stdin, kapacitor.process.stdout):
+        assert pipe is not None
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+
+
 def test_a_flood_through_small_pipes(bridge: Bridge, task: str, tmp_path: Path) -> None:
     with bridge.start(script(tmp_path, f"{ECHO}\nEcho().serve()\n")) as kapacitor:
-        assert isinstance(kapacitor.process, subprocess.Popen)
-        for pipe in (kapacitor.process.stdin, kapacitor.process.stdout):
-            assert pipe is not None
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+        narrow(kapacitor)
         kapacitor.start(task)
         values = [float(number) for number in range(5000)]
         kapacitor.send(*map(point, values))
@@ -303,11 +337,64 @@ def test_a_flood_through_small_pipes(bridge: Bridge, task: str, tmp_path: Path) 
         assert kapacitor.close() == 0
 
 
+LOADS = """
+import hashlib
+from udfstore.agent import Agent, Handler, udf_pb2
+
+class Loads(Handler):
+    def __init__(self, agent):
+        self.agent = agent
+    def info(self):
+        return udf_pb2.Response(info=udf_pb2.InfoResponse())
+    def init(self, request):
+        return udf_pb2.Response(init=udf_pb2.InitResponse(success=True))
+    def snapshot(self):
+        return udf_pb2.Response(snapshot=udf_pb2.SnapshotResponse())
+    def restore(self, request):
+        return udf_pb2.Response(restore=udf_pb2.RestoreResponse(success=False))
+    def point(self, point):
+        if point.fieldsDouble["value"] == 0.0:
+            content = self.agent.store.load(sys.argv[1])
+            point.fieldsString["sha256"] = hashlib.sha256(content).hexdigest()
+        self.agent.write_response(udf_pb2.Response(point=point))
+
+agent = Agent()
+agent.handler = Loads(agent)
+agent.start()
+agent.wait()
+"""
+
+
+def test_a_handler_that_loads_much_while_points_pour_in(
+    bridge: Bridge, server: ServerProcess, task: str, tmp_path: Path
+) -> None:
+    content = os.urandom(100 << 20)
+    with udfstore.connect(server.socket) as store:
+        saved = store.save(content)
+    try:
+        with bridge.start([*script(tmp_path, LOADS), str(saved.id)]) as kapacitor:
+            narrow(kapacitor)
+            kapacitor.start(task)
+            values = [float(number) for number in range(20_000)]
+            sending = in_thread(lambda: kapacitor.send(*map(point, values), point(0.0)))
+            came = kapacitor.points(len(values) + 1)
+            sending.result(SECONDS)
+            assert fields(came, "value") == [*values, 0.0]
+            first = pb.Response.FromString(bytes(came[0].envelope)).point
+            assert first.fieldsString["sha256"] == saved.id.hex
+            kapacitor.keepalive(5)
+            kapacitor.wait(lambda side: 5 in side.keepalives)
+            assert kapacitor.close() == 0
+    finally:
+        with udfstore.connect(server.socket) as store:
+            store.delete(saved.id, now=True)
+
+
 def test_what_comes_from_no_kapacitor_ends_it_with_a_word(bridge: Bridge) -> None:
     with bridge.start(udf("moving_average")) as kapacitor:
         kapacitor.info()
         kapacitor.write(b"\xff" * 20)
-        assert kapacitor.ended() == 0
+        assert kapacitor.ended() == 1
         assert "not Kapacitor's protocol" in logged(kapacitor)
 
 

@@ -97,7 +97,9 @@ async def test_a_udf_that_loads_is_kept_alive_even_if_nothing_is_read(
         stage.host.busy = True
         stage.host.room = trio.Event()
         await stage.say(*[point(number) for number in range(50_000)], asking_for_life(5))
-        await trio.sleep(60)
+        for _ in range(60):
+            await trio.sleep(1)
+            assert not stage.side.aborts
         assert len(stage.keepalives()) >= 58
         assert 5 not in stage.side.keepalives
 
@@ -129,6 +131,7 @@ async def test_a_hung_udf_is_not_kept_alive(autojump_clock: MockClock, tmp_path:
         await trio.sleep(60)
         assert len(stage.came) == before
         assert "keepalive" in stage.host.events
+        assert stage.side.aborts
 
 
 # --- snapshots ---
@@ -314,6 +317,7 @@ async def test_what_is_no_kapacitor_ends_the_udf_well(tmp_path: Path, garbage: b
         await stage.write(garbage)
         await stage.ended.wait()
         assert stage.host.events[-2:] == ["stop", "closed"]
+        assert "not Kapacitor's protocol" in stage.error
 
 
 async def test_kapacitor_gone_in_mid_batch_ends_the_udf_well(tmp_path: Path) -> None:

@@ -293,3 +293,60 @@ async def test_much_data_without_a_snapshot_asks_for_one() -> None:
         await host.data(points(5000, 5001))
         await host.stop()
     assert front.values == means(5001)
+
+
+async def test_a_snapshot_over_the_limit_costs_only_the_snapshots() -> None:
+    udf = program("""
+class Large(Udf):
+    def snapshot(self): return bytes(2000)
+    def point(self, point): self.say(POINT, point)
+Large().serve()
+""")
+    async with hosted(replace(udf, plain_bytes=1000)) as (host, front):
+        await host.init(init(), NODE)
+        await host.data(points(0, 3))
+        for _ in range(2):
+            with pytest.raises(UdfstoreError, match="over its limit"):
+                await host.snapshot()
+            await front.until(lambda: host._care._ready)
+        before = pid_of(host)
+        with pytest.raises(UdfstoreError, match="not asked for its state any more"):
+            await host.snapshot()
+        assert pid_of(host) == before
+        await host.data(points(3, 5))
+        await host.stop()
+    assert front.values == [0, 1, 2, 3, 4]
+
+
+async def test_a_udf_behind_a_socket_is_connected_to_anew(folder: Path) -> None:
+    udf = program("""
+import socket
+listener = socket.socket(socket.AF_UNIX); listener.bind(sys.argv[1]); listener.listen()
+class Average(Udf):
+    def init(self, request): return True, ""
+    def snapshot(self): return repr(self.sum).encode()
+    def restore(self, state): self.sum = float(state); return True, ""
+    sum = 0.0
+    def point(self, point):
+        value = entries(point[8])["value"]
+        if value == 13 and not tripped: tripped.append(1); self.peer.shutdown(2); return
+        self.sum += value; self.say(POINT, {**point, 8: [entry("sum", self.sum)]})
+tripped = []
+while True:
+    peer, _ = listener.accept()
+    average = Average(peer.makefile("rb").read, peer.sendall)
+    average.peer = peer
+    try: average.serve()
+    except OSError: pass
+""")
+    path = folder / "udf"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.run_process, [*udf.command, str(path)])
+        async with hosted(HostSettings(socket=path)) as (host, front):
+            assert succeeded(await host.init(init(), NODE))
+            await host.data(points(10, 13))
+            assert (await host.snapshot()).whole == b"33.0"
+            await host.data(points(13, 16))
+            await front.until(lambda: len(front.frames) == 6)
+        nursery.cancel_scope.cancel()
+    assert front.values == [10, 21, 33, 46, 60, 75]

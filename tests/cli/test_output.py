@@ -10,8 +10,10 @@ import pytest
 
 from udfstore.calls import Deleted, Kept
 from udfstore.cli import output, show
+from udfstore.cli.show_tasks import ago
 from udfstore.digest import BlobId
 from udfstore.model import Author, BlobInfo, Claim, Entry, Event
+from udfstore.tasks import Reason
 
 ID = BlobId.of(b"one")
 OTHER = BlobId.of(b"two")
@@ -61,6 +63,23 @@ def test_the_line_of_a_move(before: Entry | None, after: Entry, line: str) -> No
 )
 def test_sizes(count: int, text: str) -> None:
     assert show.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "just now"),
+        (59, "59 s ago"),
+        (190, "3 min ago"),
+        (7200, "2 h ago"),
+        (86400, "1 day ago"),
+        (200000, "2 days ago"),
+    ],
+)
+def test_ages(seconds: int, text: str) -> None:
+    assert ago(TIME, TIME + seconds * 10**9) == text
+    assert ago(0, TIME) == "never"
+    assert ago(TIME + 10**9, TIME) == "just now", "clocks differ"
 
 
 def test_columns_align_and_keep_the_last_as_it_is() -> None:
@@ -126,6 +145,7 @@ def test_json_of_every_other_answer() -> None:
     assert output.plain(Deleted(ID, 3, ("x@1",))) == {"id": str(ID), "size": 3, "versions": ["x@1"], "more": 0}
     assert output.plain(Event(42, ())) == {"revision": 42, "entries": [], "present": False}
     assert output.plain(b"\x01\xff") == "01ff"
+    assert output.plain(Reason.MANUAL) == "manual"
     with pytest.raises(TypeError, match="object has no form in JSON"):
         output.plain(object())
 

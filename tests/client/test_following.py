@@ -213,6 +213,19 @@ def test_following_goes_on_when_the_server_is_back(
         assert loader.called.qsize() == 2, "and nothing was loaded again for the new connection"
 
 
+def test_who_follows_what_is_told_to_a_server_that_was_restarted(
+    own_server: ServerProcess, connect_to: Callable[[Path], Any], content: Content
+) -> None:
+    store = connect_to(own_server.socket)
+    store.save(content(1), tag="models/x")
+    with store.follow("models/x", Loader()):
+        eventually(lambda: store.await_followers("models/x", 1, 0))
+        own_server.restart()
+        (session,) = eventually(lambda: store.await_followers("models/x", 1, 0))
+        assert session.following[0].version == 1
+        assert len(list(store.uses(tag="models/x", everything=True))) == 1, "with no second record"
+
+
 def test_a_version_whose_load_outlasts_the_patience_is_loaded_when_the_server_is_back(
     own_server: ServerProcess,
     connect_to: Callable[[Path], Any],

@@ -173,11 +173,10 @@ def test_a_node_is_told_to_restart_from_what_was_chosen(run: Any, server: Server
 def test_the_second_of_a_node_has_a_copy_and_stores_nothing(run: Any, server: ServerProcess, unique: str) -> None:
     async def main() -> None:
         node = Node(unique[-100:], "n")
-        async with connect(server.socket) as store, store.join(node) as first, store.join(node) as second:
-            joined = await word(first, Joined)
-            assert joined.owner
-            joined = await word(second, Joined)
-            assert not joined.owner
+        async with connect(server.socket) as store, store.join(node) as first:
+            assert (await word(first, Joined)).owner
+            async with store.join(node) as second:
+                assert not (await word(second, Joined)).owner
 
     run(main)
 

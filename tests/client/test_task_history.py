@@ -88,7 +88,7 @@ def test_snapshots_are_found_by_number_id_and_name(store: Any, task: str) -> Non
     second = store.snapshot(task, 2)
     named = store.name_snapshot(task, "good", 2, note="no alarm missed")
     assert named.names == ("good",)
-    for ref in ("2", 2, "good", second.id, str(second.id), second.id.short):
+    for ref in ("2", 2, "good", second.id, str(second.id), f"sha256:{second.id.short}"):
         assert store.snapshot(task, ref).id == second.id
     assert store.snapshot(task).number == 3
     for missing in ("9", "bad", "ab" * 32):

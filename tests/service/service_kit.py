@@ -12,7 +12,7 @@ from udfstore import tasks
 from udfstore.digest import BlobId
 from udfstore.model import Author, Caller, Place
 from udfstore.service import Register, Service
-from udfstore.snapshots import Commit, NodeSnapshot, Reason
+from udfstore.snapshots import Choice, Commit, NodeSnapshot, Reason
 from udfstore.snapshots.manifest import in_order
 from udfstore.store import Store, StoreLimits
 
@@ -60,7 +60,12 @@ class Box:
         return service.slow[kind](CALLER, call)
 
     def commit(
-        self, states: Mapping[str, bytes], task: str = "pump", dag: bytes = b"", models: tuple[tasks.Model, ...] = ()
+        self,
+        states: Mapping[str, bytes],
+        task: str = "pump",
+        dag: bytes = b"",
+        models: tuple[tasks.Model, ...] = (),
+        choice: Choice | None = None,
     ) -> BlobId:
         """A round in which each node saved its state."""
         nodes = []
@@ -68,7 +73,7 @@ class Box:
             who, fingerprint, _ = self.tasks.identify(tasks.Node(task, name, dag))
             blob = self.save(content)
             nodes.append(NodeSnapshot(who.id, name, blob, len(content), models=models))
-        return self.tasks.commit(Commit(next(_rounds), task, fingerprint, Reason.INTERVAL, in_order(nodes)))
+        return self.tasks.commit(Commit(next(_rounds), task, fingerprint, Reason.INTERVAL, in_order(nodes)), choice)
 
     def here(self, content: bytes) -> bool:
         """Whether a blob file is there."""

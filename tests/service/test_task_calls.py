@@ -161,8 +161,16 @@ def test_a_repeat_is_answered_with_what_was_done_first(box: Box) -> None:
     box.tasks.shelf._manifests.clear()
     (told,) = box.ask(deleting).snapshots
     assert (told.id, told.number, told.nodes) == (ids[0], 1, 1)
-    with pytest.raises(Conflict, match="another change"):
-        box.ask(tasks.NameSnapshot("pump", "silver", "", request=using.request))
+    unnaming = tasks.DeleteSnapshots("pump", ("golden",), request=request())
+    assert [s.id for s in box.ask(unnaming).snapshots] == [s.id for s in box.ask(unnaming).snapshots] == [ids[1]]
+    for other in (
+        tasks.NameSnapshot("pump", "silver", "", request=using.request),
+        tasks.UseSnapshot("pump", "", request=naming.request),
+        tasks.DeleteSnapshots("pump", ("2",), request=using.request),
+        tasks.DeleteTask("pump", request=naming.request),
+    ):
+        with pytest.raises(Conflict, match="another change"):
+            box.ask(other)
 
 
 def test_choosing(box: Box) -> None:
@@ -361,3 +369,15 @@ def test_who_used_what(box: Box) -> None:
     assert [u.version for u in box.ask(tasks.ListUses("pump", everything=True))] == [3, 2, 1]
     assert [u.version for u in box.ask(tasks.ListUses(everything=True))] == [1, 3, 2, 1]
     assert box.ask(tasks.ListUses("pump", Tag.parse("models/other"))) == []
+
+
+def test_digits_are_a_number_first_and_then_the_beginning_of_an_id(box: Box) -> None:
+    by_digits = {}
+    for round in range(2_000):
+        id = box.commit({"a": b"%d" % round})
+        if id.hex[:8].isdigit() and id.hex[0] != "0":
+            by_digits[id.hex[:8]] = id
+            break
+    ((digits, id),) = by_digits.items()
+    assert box.tasks.shelf.find("pump", digits).id == id
+    assert box.tasks.shelf.find("pump", str(box.tasks.shelf.find("pump", digits).number)).id == id

@@ -107,11 +107,13 @@ def test_a_choice_counts_until_it_is_spent(box: Box) -> None:
     assert (start.choice, start.snapshot.number) == (Choice(first), 1)
     assert box.given() == (b"a1", "SAME_NODE"), "until it is spent"
     assert box.given(resumed=7)[0] == b"a2", "who goes on has started before"
-    box.tasks.spend_choice("pump", Choice(None))
+    box.commit({"a": b"a3"}, choice=Choice(None))
     assert box.given()[0] == b"a1", "that was another choice"
-    box.tasks.spend_choice("pump", Choice(first))
+    revision = box.store.revision
+    box.commit({"a": b"a4"}, choice=Choice(first))
+    assert box.store.revision == revision + 1, "both in one record: no kill comes between"
     start = box.tasks.given(Node("pump", "a"))
-    assert (start.choice, start.snapshot and start.snapshot.number) == (None, 2)
+    assert (start.choice, start.snapshot and start.snapshot.number) == (None, 4)
 
 
 def test_rounds_begin_with_what_the_start_is_from(box: Box) -> None:
@@ -163,8 +165,6 @@ def test_nothing_is_written_where_nothing_is_new(box: Box) -> None:
     box.tasks.began(node)
     revision = box.store.revision
     box.tasks.began(node)
-    box.tasks.spend_choice("pump", Choice(None))
-    box.tasks.spend_choice("nobody", Choice(None))
     assert box.store.revision == revision
 
 

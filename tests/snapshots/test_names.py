@@ -109,7 +109,7 @@ ID = "ab" * 32
     ("text", "meant"),
     [
         ("12", SnapshotRef("12", number=12)),
-        ("20260101", SnapshotRef("20260101", number=20260101)),
+        ("20260101", SnapshotRef("20260101", number=20260101, short="20260101")),
         ("before-upgrade", SnapshotRef("before-upgrade", name="before-upgrade")),
         ("0", SnapshotRef("0", name="0")),
         (ID, SnapshotRef(ID, id=BlobId.parse(ID))),

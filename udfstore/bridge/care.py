@@ -6,20 +6,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 import trio
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.bridge.child import Child, ChildEnded
+from udfstore.bridge.front import Front
 from udfstore.bridge.life import Life, State, error_of, living, state_of
 from udfstore.bridge.passthrough import Passthrough
 from udfstore.bridge.replay import Replay
 from udfstore.bridge.settings import HostSettings
 from udfstore.bridge.udf import Alive, Answered, Data, Ended, Own, Said, Stray
 from udfstore.client.retry import Retry
-from udfstore.errors import ProtocolError, TimedOut, UdfstoreError, UsageError
+from udfstore.errors import ProtocolError, TimedOut, TooLarge, UdfstoreError, UsageError
 from udfstore.tasks import NOWHERE, Place
 from udfstore.wire.framing import Frame
 
@@ -35,19 +35,6 @@ AGAIN_FRAMES = 1000
 
 BATCH_SECONDS = 5.0
 """A snapshot waits so long for the end of a batch; then it is asked for in the middle of it."""
-
-
-class Front(Protocol):
-    """Where a UDF's answers go. All three are called in the order in which the UDF sent what they bring."""
-
-    async def data(self, frames: Sequence[Frame]) -> None:
-        """Points, begins and ends (kinds 16 to 18) of the UDF, in order. Waiting here holds the UDF back."""
-
-    def alive(self, frame: Frame) -> None:
-        """The UDF answered a keepalive."""
-
-    def failed(self, why: str) -> None:
-        """The UDF ended with an error response, or cannot be brought back. Nothing follows."""
 
 
 class Care:
@@ -82,6 +69,8 @@ class Care:
         self._turned = trio.Event()
         """Set when `is_open` changed or a batch ended; another one takes its place."""
         self._asking = trio.Lock()
+        self._too_large = ""
+        """Why its snapshots can never be taken."""
         self._deaths: deque[float] = deque()
 
     @property
@@ -139,6 +128,8 @@ class Care:
     async def state(self, round: int) -> State:
         """Ask the UDF for its state, and once more if it dies over it. Raises `UdfstoreError`."""
         async with self._asking:
+            if self._too_large:
+                raise TooLarge(f"the UDF is not asked for its state any more: {self._too_large}")
             try:
                 return await self._take_state(round)
             except ChildEnded:
@@ -278,6 +269,8 @@ class Care:
                         await self._hear(life, said, nursery)
             except ProtocolError as error:
                 why = f"the UDF sent what it must not: {error}"
+                if isinstance(error, TooLarge) and self._asking.locked():
+                    self._too_large = str(error)  # and would be so each time
             await life.bury(why)
             nursery.cancel_scope.cancel()
         self._buried(life)

@@ -124,8 +124,11 @@ def bridge(given: Mapping[str, Any], where: str) -> Bridge:
         raise UsageError("; ".join(wrong)) from error
 
 
-def read(file: Path) -> dict[str, Bridge]:
-    """All bridges of a file, by name. Raises `UsageError` that names the file and the key that is wrong."""
+def read(file: Path, defaults: Mapping[str, Any] | None = None) -> dict[str, Bridge]:
+    """All bridges of a file, by name; `defaults` holds where the file says nothing.
+
+    Raises `UsageError` that names the file and the key that is wrong.
+    """
     try:
         keys = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -138,7 +141,9 @@ def read(file: Path) -> dict[str, Bridge]:
     own = sorted({"listen", "connect", "command"} & keys.keys())
     if own:
         raise UsageError(f"{file}: {own[0]} belongs to one bridge, below its [bridge.NAME]")
-    bridges = {name: bridge({**keys, **table}, f"{file}: bridge.{name}") for name, table in tables.items()}
+    bridges = {
+        name: bridge({**(defaults or {}), **keys, **table}, f"{file}: bridge.{name}") for name, table in tables.items()
+    }
     seen: dict[Path, str] = {}
     for name, one in bridges.items():
         if one.listen is None:

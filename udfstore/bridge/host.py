@@ -18,7 +18,8 @@ import trio
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.aio import AsyncStore
-from udfstore.bridge.care import Care, Front
+from udfstore.bridge.care import Care
+from udfstore.bridge.front import Front
 from udfstore.bridge.life import Life, State
 from udfstore.bridge.membership import Standing
 from udfstore.bridge.models import Models, Undo
@@ -245,14 +246,16 @@ class Host:
         """The server was away at the start. Before any data came it can still say what the UDF begins with."""
         care = self._care
         retry = Retry(trio.current_time, lambda: math.inf)
-        while not self._standing.entered and not care.stopping:
+        while not care.stopping:
             try:
                 await self._standing.reach(care.place)
                 async with care.changing:
+                    if self._standing.entered:
+                        return
                     if care.replay.begun:
                         self._standing.resume(self._nursery, self._node)
                         return
-                    if not self._standing.entered:
+                    if not care.stopping:
                         care.turn(open=False)
                         try:
                             await self._enter(0.0)

@@ -137,7 +137,8 @@ class Life:
         await self.child.end(0 if why else WORDS_SECONDS)
         with trio.move_on_after(WORDS_SECONDS):
             await self.child.heard.wait()
-        await self.passthrough.aclose()
+        self.passthrough.close()
+        self.passthrough.window.over()
         self.why = "; ".join(text for text in (why or self.said_error, self.child.epitaph) if text)
         self.over.set()
         for came in self._waiting.values():
@@ -146,7 +147,7 @@ class Life:
     @property
     def is_old(self) -> bool:
         """Whether it knows only Kapacitor's messages: states travel inside them."""
-        return self.passthrough.plain
+        return not self.passthrough.speaks
 
 
 @asynccontextmanager
@@ -160,7 +161,11 @@ async def living(
         opened = spawned(settings.command, settings.environment, log, plain_bytes=settings.plain_bytes)
     async with opened as child:
         log.debug("the UDF started", pid=child.pid)
-        yield Life(child, sockets(child), settings)
+        passthrough = sockets(child)
+        try:
+            yield Life(child, passthrough, settings)
+        finally:
+            passthrough.close()
 
 
 def state_of(answer: pb.SnapshotResponse) -> State:

@@ -28,11 +28,17 @@ HELD_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Both ways of one connection. `unread`: nobody will read what is written; the other side is gone, not silent."""
+    """Both ways of one connection.
+
+    `at_once` writes as much as goes without waiting, and tells how much. `unread`: nobody will read what is written;
+    the other side is gone, not silent. `ended`: the other side says no more, even if not all that it said was read.
+    """
 
     source: trio.abc.ReceiveStream
     sink: trio.abc.SendStream
+    at_once: Callable[[bytearray], int]
     unread: Callable[[], bool]
+    ended: Callable[[], bool]
 
     @classmethod
     def of_process(cls) -> Streams:
@@ -44,12 +50,15 @@ class Streams:
         os.close(nothing)
         if os.isatty(taken) or os.isatty(given):
             raise UsageError("a bridge speaks with Kapacitor on stdin and stdout; for people there is: udfstore run")
-        return cls(trio.lowlevel.FdStream(taken), trio.lowlevel.FdStream(given), partial(_unread, given))
+        source, sink = trio.lowlevel.FdStream(taken), trio.lowlevel.FdStream(given)
+        return cls(source, sink, partial(_at_once, given), partial(_unread, given), partial(_ended, taken))
 
     @classmethod
     def of_socket(cls, stream: trio.SocketStream) -> Streams:
         """A connection that Kapacitor made."""
-        return cls(stream, stream, partial(_unread, stream.socket.fileno()))
+        descriptor = stream.socket.fileno()
+        looks = (partial(look, descriptor) for look in (_unread, _ended))
+        return cls(stream, stream, partial(_at_once, descriptor), *looks)
 
     async def aclose(self) -> None:
         """Close both."""
@@ -57,29 +66,45 @@ class Streams:
         await self.source.aclose()
 
 
+def _at_once(descriptor: int, data: bytearray) -> int:
+    try:
+        return os.write(descriptor, data)
+    except OSError:  # full, or nobody is there: whoever waits for room finds out which
+        return 0
+
+
 def _unread(descriptor: int) -> bool:
+    return _told(descriptor, 0)  # POLLERR and POLLHUP are told unasked (poll(2))
+
+
+def _ended(descriptor: int) -> bool:
+    return _told(descriptor, select.POLLRDHUP)
+
+
+def _told(descriptor: int, events: int) -> bool:
     poll = select.poll()
-    poll.register(descriptor, 0)  # POLLERR and POLLHUP are told unasked (poll(2))
+    poll.register(descriptor, events)
     return bool(poll.poll(0))
 
 
 async def frames(source: trio.abc.ReceiveStream, plain_bytes: int) -> AsyncGenerator[list[Frame]]:
     """What Kapacitor says, as many frames at a time as one read brought.
 
-    Raises `ProtocolError` for bytes that are no frames, `trio.BrokenResourceError` when it is gone in mid-word.
+    Raises `ProtocolError` for bytes that are no frames. A frame that the end cuts off is nobody's: stop is an abort.
     """
     reader = FrameReader(may_ask(plain_bytes))
     while data := await source.receive_some(RECEIVE_BYTES):
         if found := list(reader.receive(data)):
             yield found
-    reader.end()
 
 
 class Out:
-    """What Kapacitor is told: frames are put down at once and written as soon as it reads, many with one call."""
+    """What Kapacitor is told. Frames that are put down go at once, many with one call, or as soon as it reads."""
 
-    def __init__(self, sink: trio.abc.SendStream) -> None:
-        self._sink = sink
+    def __init__(self, streams: Streams) -> None:
+        self._sink = streams.sink
+        self._at_once = streams.at_once
+        self._writing = False
         self._held = bytearray()
         self._change = trio.lowlevel.ParkingLot()
         self._done = False
@@ -89,7 +114,10 @@ class Out:
         for frame in frames:
             self._held += varint.encode(len(frame.envelope))
             self._held += frame.envelope
-        self._change.unpark_all()
+        if self._held and not self._writing:
+            del self._held[: self._at_once(self._held)]
+        if self._held:
+            self._change.unpark_all()
 
     async def room(self) -> None:
         """Wait until there is room for more."""
@@ -100,10 +128,12 @@ class Out:
         """Write what is put down until `finish`; once. Raises `trio.BrokenResourceError` when nobody reads it."""
         try:
             while True:
+                self._writing = True
                 while self._held:
                     taken, self._held = self._held, bytearray()
                     await self._sink.send_all(taken)
                     self._change.unpark_all()
+                self._writing = False
                 if self._done:
                     return
                 await self._change.park()

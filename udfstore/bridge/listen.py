@@ -21,7 +21,7 @@ from udfstore.bridge.host import Shelter
 from udfstore.bridge.known import Known
 from udfstore.bridge.link import Streams
 from udfstore.bridge.relay import Relay
-from udfstore.errors import Conflict, Denied, UdfstoreError, UsageError
+from udfstore.errors import Conflict, Denied, UsageError
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -55,8 +55,8 @@ async def on_sockets(
         relays.add(relay)
         try:
             await relay.run()
-        except UdfstoreError as error:
-            _log.error("a connection of Kapacitor's cannot be served", bridge=name, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - one connection's trouble is not that of the others
+            _log.error("a connection of Kapacitor's cannot be served", bridge=name, exc_info=error)
         finally:
             relays.discard(relay)
 

@@ -78,11 +78,11 @@ class Passthrough:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self.window = Window()
-        self.plain = True
-        """Whether states travel inside the messages: it never said hello, or said so then."""
         self._child, self._sockets, self._place, self._log = child, sockets, place, log
         self._stream: trio.SocketStream | None = None
         self._held: pb.Hello | None = None
+        self._greeted = False
+        self._plain = False
         self._moving: set[int] = set()
         self._sending = trio.Lock()
 
@@ -90,6 +90,11 @@ class Passthrough:
     def moving(self) -> bool:
         """Whether the UDF moves content at present: it may be too busy to answer."""
         return bool(self._moving)
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the UDF said hello and can save and load now; else states travel inside the messages."""
+        return self._stream is not None and not self._plain
 
     async def take(self, frame: Frame, nursery: trio.Nursery) -> None:
         """A frame of udfstore's own, from the UDF."""
@@ -124,8 +129,8 @@ class Passthrough:
     async def _greet(self, frame: Frame, nursery: trio.Nursery) -> None:
         hello = codec.decode(pb.Response, frame)
         assert isinstance(hello, pb.Hello)
-        self.plain = hello.node.plain
-        await self._hang_up()
+        self._greeted, self._plain = True, hello.node.plain
+        self.close()
         try:
             link = connect(self._sockets)
         except UdfstoreError as error:
@@ -138,6 +143,9 @@ class Passthrough:
 
     async def _send(self, frame: Frame) -> None:
         if self._stream is None:
+            if frame.kind == _CALL and self._greeted:
+                self._moving.clear()
+                self._refuse(Closing("there is no connection to the server; say hello again"))
             return
         async with self._sending:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # whoever listens hears of it
@@ -160,7 +168,7 @@ class Passthrough:
             why = error
         if self._stream is stream:
             self._refuse(why)
-            await self._hang_up()
+            self.close()
 
     def _note(self, frame: Frame) -> None:
         if frame.kind in (_RESULT, _FAULT) and self._moving:
@@ -172,17 +180,13 @@ class Passthrough:
         self._log.info("the UDF's own conversation ended", why=str(error), away=isinstance(error, NoServer))
         self._child.put([Frame(_FAULT, refusal(error)[_prefix(refusal(error)) :])])
 
-    async def _hang_up(self) -> None:
+    def close(self) -> None:
+        """End the conversation with the server."""
         stream, self._stream = self._stream, None
         self._held = None
         self._moving.clear()
         if stream is not None:
-            await trio.aclose_forcefully(stream)
-
-    async def aclose(self) -> None:
-        """The UDF is gone."""
-        await self._hang_up()
-        self.window.over()
+            stream.socket.close()
 
 
 def _prefix(framed: bytes) -> int:

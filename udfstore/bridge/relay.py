@@ -65,13 +65,15 @@ class Relay:
         self._known = known
         self._hosts = hosts
         self._judge = Judge()
-        self._out = Out(streams.sink)
+        self._out = Out(streams)
         self._stop = trio.CancelScope()
         """Around the reading: cancelled when nothing more of Kapacitor is wanted."""
         self._request: trio.Event | None = None
         """The Info, Init or Restore that runs; set when it has ended."""
         self._fed = 0.0
         """Since when the UDF has been excused, as trio's clock goes; 0: it is not."""
+        self._heard = 0.0
+        """When the UDF last said something, or Kapacitor was last seen to have more to say."""
         self._failure = ""
         self._dropped: Counter[str] = Counter()
         self._snapshot = b""
@@ -118,11 +120,13 @@ class Relay:
 
     async def data(self, frames: Sequence[Frame]) -> None:
         """See `Front.data`."""
+        self._heard = trio.current_time()
         self._say(frames)
         await self._out.room()
 
     def alive(self, frame: Frame) -> None:
         """See `Front.alive`."""
+        self._heard = trio.current_time()
         self._say((frame,))
 
     def failed(self, why: str) -> None:
@@ -166,7 +170,7 @@ class Relay:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
         except ProtocolError as error:
-            _log.error("what comes is not Kapacitor's protocol; the UDF is ended", reason=str(error))
+            self.failed(f"what comes is not Kapacitor's protocol: {error}")
 
     async def _take(self, run: Sequence[Frame], beside: trio.Nursery) -> None:
         """Frames of data, or one other frame."""
@@ -214,7 +218,7 @@ class Relay:
         return trio.current_time() - self._fed < self._bridge.keepalive_seconds
 
     async def _feed(self) -> None:
-        """Keep Kapacitor's clock from running out, and notice when nobody is there to read.
+        """Keep Kapacitor's clock from running out, and notice when it is gone or gave up a UDF that takes nothing more.
 
         A UDF that is excused for less than a second, as at every start, adds no word to the conversation.
         """
@@ -225,7 +229,9 @@ class Relay:
             if before and excused:
                 self._say((kapacitor.keepalive(time.time_ns()),))
             before = excused
-            if self._streams.unread():
+            if excused or not self._streams.ended():
+                self._heard = trio.current_time()
+            if self._streams.unread() or trio.current_time() - self._heard > self._bridge.stop_seconds:
                 self.stop()
 
     # --- its questions ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,4 +112,4 @@ class HostSettings:
     @property
     def name(self) -> str:
         """The UDF, for people."""
-        return " ".join(self.command) if self.command else str(self.socket)
+        return textwrap.shorten(" ".join(self.command), 100) if self.command else str(self.socket)

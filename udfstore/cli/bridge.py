@@ -23,131 +23,113 @@ from udfstore.server import logging
 FAILED_EXIT = 1
 """Exit status when the UDF failed. Kapacitor was told why."""
 
-_MODELS = "Models"
-_STATE = "State"
-
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
+def _option(name: str, metavar: str, help: str, panel: str | None = None, envvar: str | None = None) -> Any:
+    """An option whose text is read with the settings of the file, in one place."""
+    return typer.Option(f"--{name}", metavar=metavar, help=help, rich_help_panel=panel, envvar=envvar)
+
+
+def _flag(name: str, help: str) -> Any:
+    return typer.Option(f"--{name}", help=help, rich_help_panel=STATE)
+
+
+STATE, MODELS = "State", "Models"
+_FORMATS = ("auto", "human", "json")
+_LEVELS = ("debug", "info", "warning", "error")
+URL = "UDFSTORE_KAPACITOR_URL"
+
+Command = Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND…", help="The UDF, with its arguments.")]
+Listen = Annotated[str | None, _option("listen", "SOCK", "Wait for Kapacitor there: one UDF for each connection.")]
+Connect = Annotated[str | None, _option("connect", "SOCK", "The UDF listens there; no command is run.")]
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Many bridges, from a TOML file.")]
+TaskPrefix = Annotated[
+    str | None, _option("prefix", "TEXT", "Stands before the names of tasks: keeps Kapacitors apart.")
+]
+Url = Annotated[
+    str | None,
+    _option("kapacitor-url", "URL", "Ask Kapacitor there for the DAG of a task, and when it was made.", envvar=URL),
+]
+Patience = Annotated[
+    str | None,
+    _option("keepalive-seconds", "SECONDS", "A UDF that starts or loads is kept alive for so long (default 600)."),
+]
+Change = Annotated[
+    str | None, _option("policy", "strict|upstream|key", "What a change of the task leaves of its state.", STATE)
+]
+Without = Annotated[
+    str | None,
+    _option(
+        "without-store",
+        "fresh|fail|wait=SECONDS",
+        "A start that needs a state while the server is away (default wait=60).",
+        STATE,
+    ),
+]
+HandBack = Annotated[bool, _flag("hand-back", "Give Kapacitor whole states again: the way out.")]
+NoSave = Annotated[bool, _flag("no-save", "Be given a state, but store none.")]
+TakeOver = Annotated[bool, _flag("take-over", "Take the task over from another kind of host.")]
+Models = Annotated[
+    list[str] | None,
+    _option("model", "TAG=PATH", "The model lies in that file before the UDF starts; may be repeated.", MODELS),
+]
+OnMove = Annotated[
+    str | None, _option("on-move", "restart|write|ignore", "When a model's tag moves (default restart).", MODELS)
+]
+LogFormat = Annotated[str, _option("log-format", "auto|human|json", "Form of the log on stderr.")]
+LogLevel = Annotated[str, _option("log-level", "LEVEL", "The least that is logged: debug, info, warning, error.")]
+
+
 def bridge(
-    command: Annotated[
-        list[str] | None, typer.Argument(metavar="-- COMMAND…", help="The UDF, with its arguments.")
-    ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option("--listen", metavar="SOCK", help="Wait for Kapacitor there: one UDF for each connection."),
-    ] = None,
-    connect: Annotated[
-        str | None, typer.Option("--connect", metavar="SOCK", help="The UDF listens there; no command is run.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Many bridges, from a TOML file.")
-    ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option("--prefix", metavar="TEXT", help="Stands before the names of tasks: keeps Kapacitors apart."),
-    ] = None,
-    kapacitor_url: Annotated[
-        str | None,
-        typer.Option(
-            "--kapacitor-url",
-            metavar="URL",
-            envvar="UDFSTORE_KAPACITOR_URL",
-            help="Ask Kapacitor there for the DAG of a task, and when it was made.",
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy",
-            metavar="strict|upstream|key",
-            help="What a change of the task leaves of its state.",
-            rich_help_panel=_STATE,
-        ),
-    ] = None,
-    without_store: Annotated[
-        str | None,
-        typer.Option(
-            "--without-store",
-            metavar="fresh|fail|wait=SECONDS",
-            help="A start that needs a state while the server is away (default wait=60).",
-            rich_help_panel=_STATE,
-        ),
-    ] = None,
-    hand_back: Annotated[
-        bool,
-        typer.Option("--hand-back", help="Give Kapacitor whole states again: the way out.", rich_help_panel=_STATE),
-    ] = False,
-    no_save: Annotated[
-        bool, typer.Option("--no-save", help="Be given a state, but store none.", rich_help_panel=_STATE)
-    ] = False,
-    take_over: Annotated[
-        bool,
-        typer.Option("--take-over", help="Take the task over from another kind of host.", rich_help_panel=_STATE),
-    ] = False,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="TAG=PATH",
-            help="The model lies in that file before the UDF starts; may be repeated.",
-            rich_help_panel=_MODELS,
-        ),
-    ] = None,
-    on_move: Annotated[
-        str | None,
-        typer.Option(
-            "--on-move",
-            metavar="restart|write|ignore",
-            help="When a model's tag moves (default restart).",
-            rich_help_panel=_MODELS,
-        ),
-    ] = None,
-    keepalive_seconds: Annotated[
-        str | None,
-        typer.Option(
-            "--keepalive-seconds",
-            metavar="SECONDS",
-            help="A UDF that starts or loads is kept alive for so long (default 600).",
-        ),
-    ] = None,
-    log_format: Annotated[
-        str, typer.Option("--log-format", metavar="auto|human|json", help="Form of the log on stderr.")
-    ] = "auto",
-    log_level: Annotated[
-        str, typer.Option("--log-level", metavar="LEVEL", help="The least that is logged: debug, info, warning, error.")
-    ] = "info",
+    command: Command = None,
+    listen: Listen = None,
+    connect: Connect = None,
+    config: Config = None,
+    prefix: TaskPrefix = None,
+    kapacitor_url: Url = None,
+    policy: Change = None,
+    without_store: Without = None,
+    hand_back: HandBack = False,
+    no_save: NoSave = False,
+    take_over: TakeOver = False,
+    model: Models = None,
+    on_move: OnMove = None,
+    keepalive_seconds: Patience = None,
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
     socket: Socket = None,
 ) -> None:
     """Stand between Kapacitor and a UDF that knows nothing of udfstore, and keep the UDF's state.
 
-    Without --listen it speaks with Kapacitor on stdin and stdout: in kapacitor.conf `prog` becomes "udfstore" and
-    `args` becomes ["bridge", "--", …] with what stood there before.
+    Without --listen it speaks with Kapacitor on stdin and stdout: in kapacitor.conf `prog` becomes "udfstore", `args`
+    becomes ["bridge", "--", …] with what stood there before.
     """
-    flags: dict[str, Any] = {
-        "command": tuple(command or ()) or None,
-        "connect": connect,
+    for option, word, words in (("format", log_format, _FORMATS), ("level", log_level, _LEVELS)):
+        if word not in words:
+            raise UsageError(f"--log-{option}", expected=", ".join(words), got=repr(word))
+    given = {
+        "command": tuple(command or ()),
         "listen": listen,
+        "connect": connect,
         "prefix": prefix,
         "kapacitor_url": kapacitor_url,
+        "keepalive_seconds": keepalive_seconds,
         "policy": policy,
         "without_store": without_store,
-        "models": tuple(model or ()) or None,
+        "hand_back": hand_back,
+        "no_save": no_save,
+        "take_over": take_over,
+        "models": tuple(model or ()),
         "on_move": on_move,
-        "keepalive_seconds": keepalive_seconds,
-        "hand_back": hand_back or None,
-        "no_save": no_save or None,
-        "take_over": take_over or None,
     }
-    given = {name: value for name, value in flags.items() if value is not None}
-    bridges = _bridges(given, config)
-    known = Known(folder())
-    shelter = Shelter([socket] if socket is not None else where.sockets(), where.claim(), folder())
+    bridges = _bridges({name: value for name, value in given.items() if value}, config)
+    known, notes = Known(folder()), folder()
+    shelter = Shelter([socket] if socket is not None else where.sockets(), where.claim(), notes)
     if config is None and listen is None:
         streams = Streams.of_process()
         logging.configure(log_format, log_level)
-        failure = trio.run(on_streams, bridges[""], streams, shelter, known)
-        if failure:
+        if trio.run(on_streams, bridges[""], streams, shelter, known):
             raise typer.Exit(FAILED_EXIT)
         return
     logging.configure(log_format, log_level)
@@ -163,7 +145,7 @@ def _bridges(given: dict[str, Any], config: Path | None) -> dict[str, Bridge]:
     """All bridges of this process, by name."""
     if config is None:
         return {given.get("listen", ""): configuration.bridge(given, "bridge")}
-    given.pop("kapacitor_url", None)
+    defaults = {name: given.pop(name) for name in ("kapacitor_url",) if name in given}  # may be of the environment
     if given:
         raise UsageError(f"--config FILE holds all settings; beside it there is no {', '.join(given)}")
-    return configuration.read(config)
+    return configuration.read(config, defaults)

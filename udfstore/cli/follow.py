@@ -43,7 +43,7 @@ def follow(
     ],
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="-- COMMAND...", help="A program to run on it.", show_default=False),
+        typer.Argument(metavar="-- COMMAND…", help="A program to run on it.", show_default=False),
     ] = None,
     on_move: Annotated[
         str, typer.Option("--on-move", metavar="|".join(WAYS), help="What becomes of FILE and the program then.")

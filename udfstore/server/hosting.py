@@ -104,7 +104,7 @@ class Hosting:
     async def change(self, caller: Caller, call: tasks.ChangeCall) -> calls.Result:
         """Change what is kept of a task, and let its nodes feel it."""
         do: Callable[[Caller, tasks.ChangeCall], calls.Result] = self.rooms.service.slow[type(call)]
-        if isinstance(call, tasks.DeleteTask):
+        if isinstance(call, tasks.DeleteTask | tasks.DeleteSnapshots):
             async with self._quiet(call.task):
                 return await self.rooms.writing(do, caller, call)
         result = await self.rooms.writing(do, caller, call)

@@ -54,6 +54,7 @@ class Server:
         self._of_user: dict[int, int] = {}
         self._closing = False
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
+        self.service.tasks.shelf.say = self._log.warning
 
     async def run(
         self, listener: Listener, ready: Callable[[], Awaitable[None]], stopping: Callable[[], Awaitable[None]] = _quiet

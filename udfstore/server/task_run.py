@@ -209,9 +209,8 @@ class TaskRun:
 
     def _store(self, commit: Commit) -> BlobId:
         service, begun = self._rooms.service.tasks, self.begun
-        manifest = service.commit(commit)
-        if begun is not None and begun.choice is not None:
-            service.spend_choice(self.task, begun.choice)
+        manifest = service.commit(commit, begun.choice if begun else None)
+        if begun is not None:
             self.begun = replace(begun, choice=None)
         return manifest
 

@@ -112,13 +112,22 @@ class Hosted:
         states = carried(ids, fingerprint, base.manifest if base else None, node.policy)
         return Kept(next(iter(self.shelf.snapshots(node.task)), None), states, choice if ours else None)
 
-    def commit(self, commit: Commit) -> BlobId:
-        """Store the manifest of a round, move the task's tag to it, and let go of what is no longer kept."""
+    def commit(self, commit: Commit, choice: Choice | None = None) -> BlobId:
+        """Store the manifest of a round, move the task's tag to it, and let go of what is no longer kept.
+
+        `choice` is what the start followed that led here: it is spent in the same record, and the newest one counts.
+        """
         manifest = commit.manifest(self._clock())
         data = encode(manifest)
-        id = self.shelf.put(auto_tag(commit.task), data, manifest.links)
-        self.shelf.remember(id, manifest, len(data))
-        return id
+        step = self.shelf.step(auto_tag(commit.task), data, manifest.links)
+        self.shelf.amend(
+            commit.task,
+            lambda record: replace(record, use=None) if choice and record.use == choice else record,
+            beside=[step],
+        )
+        assert step.ref.id is not None
+        self.shelf.remember(step.ref.id, manifest, len(data))
+        return step.ref.id
 
     def set_aside(self, task: str, aside: Aside) -> None:
         """Remember that a node could not be restored from a state."""
@@ -128,11 +137,6 @@ class Hosted:
         """A node that owns its place is connected: remember its DAG, and who drives the task."""
         dag = self._dag(node, self.shelf.record(node.task))
         self.shelf.amend(node.task, lambda record: replace(record, host=node.host, dag=dag))
-
-    def spend_choice(self, task: str, choice: Choice) -> None:
-        """A snapshot was committed after a start that followed this choice: from now on the newest one counts."""
-        if self.shelf.record(task) is not None:
-            self.shelf.amend(task, lambda record: replace(record, use=None) if record.use == choice else record)
 
     def _base(self, node: tasks.Node, record: TaskRecord | None) -> tuple[list[Snapshot], Choice | None, bool]:
         """The snapshots that a node may be given of, newest first; the choice among them; and if it is the task's."""

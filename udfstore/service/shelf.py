@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
@@ -78,11 +78,10 @@ class Shelf:
                 raise NotFound(f"the task {task!r} has no snapshot")
             return snapshots[0]
         ref = SnapshotRef.parse(text)
-        if ref.name:
-            named = next((s for s in snapshots if ref.name in s.names), None)
-            if named is not None:
-                return named
-        fitting = [s for s in snapshots if _fits(s, ref)]
+        plain = next((s for s in snapshots if ref.name in s.names or (ref.number and s.number == ref.number)), None)
+        if plain is not None:
+            return plain
+        fitting = [s for s in snapshots if s.id == ref.id or (ref.short and s.id.hex.startswith(ref.short))]
         if len(fitting) > 1:
             raise UsageError(f"several snapshots of {task!r} begin with {ref.short}; give more digits")
         if fitting:
@@ -153,16 +152,23 @@ class Shelf:
         task: str,
         change: Callable[[TaskRecord], TaskRecord],
         *,
+        beside: Sequence[Step] = (),
         author: Author = HOUSE,
         request: bytes = b"",
     ) -> TaskRecord:
-        """Change what is known of a task; writes nothing where nothing changes. Raises what the store raises."""
+        """Change what is known of a task, in one record with the steps `beside`; writes nothing where nothing changes.
+
+        Raises what the store raises.
+        """
         with self._records:
             known = self.record(task)
             record = change(known or TaskRecord(task))
-            if record != known:
-                tag = record_tag(task)
-                self.put(tag, records.encode(record), record.links, author=author, request=request)
+            steps = list(beside)
+            if record != known and (known is not None or record != TaskRecord(task)):
+                steps.append(self.step(record_tag(task), records.encode(record), record.links))
+            if steps:
+                self.move(steps, author=author, request=request)
+                self.store.let_go([step.tag for step in steps])
             return record
 
     # --- blobs and tags ---
@@ -176,34 +182,20 @@ class Shelf:
             raise Corrupt(f"the stored bytes of blob {id} are damaged")
         return data
 
-    def put(
-        self, tag: Tag, data: bytes, links: tuple[BlobId, ...], *, author: Author = HOUSE, request: bytes = b""
-    ) -> BlobId:
-        """Save content and move a tag below `snapshots/` to it; what the tag's rule lets go of then goes."""
+    def step(self, tag: Tag, data: bytes, links: tuple[BlobId, ...]) -> Step:
+        """Save content; the step that moves a tag to it."""
         upload = self.store.upload(None, len(data))
         try:
             upload.write(data)
             id, _ = upload.commit()
         finally:
             upload.abort()
-        self.move(tag, id, links, author=author, request=request)
-        self.store.let_go((tag,))
-        return id
+        return Step(tag, Ref.of(id), None, {}, links)
 
-    def move(
-        self,
-        tag: Tag,
-        id: BlobId,
-        links: tuple[BlobId, ...],
-        *,
-        expected: int | None = None,
-        note: str = "",
-        author: Author = HOUSE,
-        request: bytes = b"",
-    ) -> None:
-        """Move a tag below `snapshots/`."""
-        step = Step(tag, Ref.of(id), expected, {}, links)
-        self.store.submit(Move((step,), note, request or os.urandom(16)), author, reserved=True).result()
+    def move(self, steps: Sequence[Step], *, note: str = "", author: Author = HOUSE, request: bytes = b"") -> None:
+        """Move tags below `snapshots/`, all of them or none."""
+        move = Move(tuple(steps), note, request or os.urandom(16))
+        self.store.submit(move, author, reserved=True).result()
 
     def _entries(self, prefix: Prefix) -> Iterator[Entry]:
         after = ""
@@ -229,9 +221,3 @@ class Shelf:
             else:
                 return Gone(f"the snapshot {ref} of the task {task!r} is not kept any more")
         return NotFound(f"the task {task!r} has no snapshot {ref}")
-
-
-def _fits(snapshot: Snapshot, ref: SnapshotRef) -> bool:
-    if ref.number:
-        return snapshot.number == ref.number
-    return snapshot.id == ref.id or bool(ref.short and snapshot.id.hex.startswith(ref.short))

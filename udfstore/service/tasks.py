@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from udfstore import tasks
-from udfstore.calls import MOVES
+from udfstore.calls import MOVES, Step
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, NotFound, UsageError
 from udfstore.model import Caller
@@ -36,7 +36,7 @@ from udfstore.snapshots import (
     record_tag,
     task_prefix,
 )
-from udfstore.store import Store
+from udfstore.store import Made, Store
 
 BATCH = 20
 """Tasks or snapshots told at once: as many manifests are read."""
@@ -131,15 +131,8 @@ class Tasks(Hosted):
         if made is None:
             snapshot = self.shelf.find(call.task, call.snapshot)
             if call.name not in snapshot.names:
-                self.shelf.move(
-                    tag,
-                    snapshot.id,
-                    snapshot.manifest.links,
-                    expected=0,
-                    note=call.note,
-                    author=caller.author,
-                    request=call.request,
-                )
+                step = Step(tag, Ref.of(snapshot.id), 0, {}, snapshot.manifest.links)
+                self.shelf.move([step], note=call.note, author=caller.author, request=call.request)
         elif [entry.tag for entry in made.entries] != [tag.name]:
             raise Conflict("this request number was used for another change")
         return _told(self.shelf.find(call.task, call.name))
@@ -170,7 +163,7 @@ class Tasks(Hosted):
         """Delete snapshots. A number that has names too, and the chosen one, are a `Conflict`."""
         made = self._store.made(call.request)
         if made is not None:
-            return self._remembered(call.task, made.blobs)
+            return self._remembered(call.task, made)
         if call.everything:
             self._check_known(call.task)
             self._check_idle(call.task)
@@ -188,7 +181,7 @@ class Tasks(Hosted):
         """Delete a task's automatic snapshots and what is known of it, or everything."""
         made = self._store.made(call.request)
         if made is not None:
-            return self._remembered(call.task, made.blobs)
+            return self._remembered(call.task, made)
         self._check_idle(call.task)
         self._check_known(call.task)
         snapshots = [s for s in self.shelf.snapshots(call.task) if call.everything or not s.names]
@@ -211,7 +204,8 @@ class Tasks(Hosted):
                 doom.names.add(ref.name)
             else:
                 doom.number = True
-                doom.names |= set() if ref is None or ref.number else set(snapshot.names)
+                by_number = ref is not None and bool(ref.number) and ref.number == snapshot.number
+                doom.names |= set() if ref is None or by_number else set(snapshot.names)
         record, newest = self.shelf.record(call.task), self.shelf.find(call.task, "")
         for snapshot, doom in doomed.items():
             rest = sorted(set(snapshot.names) - doom.names)
@@ -231,22 +225,26 @@ class Tasks(Hosted):
             names = names[MOVES:]
         self._store.drop(names, numbers, request, caller.author).result()
 
-    def _remembered(self, task: str, blobs: Sequence[BlobId]) -> tasks.Dropped:
+    def _remembered(self, task: str, made: Made) -> tasks.Dropped:
         """What a deletion that was made before deleted, as far as that is known still."""
+        if not all(entry.id is None and task_prefix(task).matches(entry.tag) for entry in made.entries):
+            raise Conflict("this request number was used for another change")
+        before = (Ref.parse(f"{entry.tag}@{entry.version - 1}") for entry in made.entries)
+        names = [id for ref in before if (id := self._store.entry(ref).id)]
         found = []
-        for id in blobs:
+        for id in dict.fromkeys((*made.blobs, *names)):
             ours = [e for e in self._store.naming(id) if task_prefix(task).matches(e.tag) and e.links]
             if not ours or ours[0].tag == record_tag(task).name:
                 continue
             number = next((e.version for e in ours if e.tag == auto_tag(task).name), 0)
-            names = tuple(SnapshotTag.parse(e.tag).name or "" for e in ours if e.tag != auto_tag(task).name)
+            under = tuple(SnapshotTag.parse(e.tag).name or "" for e in ours if e.tag != auto_tag(task).name)
             manifest = self.shelf.manifest(id)
             if manifest is not None:
-                found.append(_told(Snapshot(id, manifest, number, names)))
+                found.append(_told(Snapshot(id, manifest, number, under)))
             else:
                 time_ns, nodes = ours[-1].time_ns, len(ours[-1].links)
                 reason = tasks.Reason.INTERVAL
-                found.append(tasks.Snapshot(id, task, number, names, time_ns, reason, "", nodes, 0))
+                found.append(tasks.Snapshot(id, task, number, under, time_ns, reason, "", nodes, 0))
         return tasks.Dropped(tuple(found))
 
     # --- parts of the above ---

@@ -122,8 +122,8 @@ def check_snapshot_name(name: str) -> str:
 class SnapshotRef:
     """Whichever snapshot of a task a person means: a number, a name or the ID of its manifest.
 
-    One reading applies, but for a name of 8 to 63 hex digits, which may be the beginning of an ID: there both `name`
-    and `short` are set and the name goes first. (All digits are a number.)
+    One reading applies, but for a number or a name of 8 to 63 hex digits, which may be the beginning of an ID: there
+    `short` is set as well, and goes last.
     """
 
     text: str
@@ -135,11 +135,11 @@ class SnapshotRef:
     @classmethod
     def parse(cls, text: str) -> SnapshotRef:
         """Read SNAPSHOT. Raises `UsageError` for text that is none."""
+        digits = _DIGITS.fullmatch(text)
         if _NUMBER.fullmatch(text):
-            return cls(text, number=int(text))
+            return cls(text, number=int(text), short=digits[2] if digits else "")
         if _is_id(text.removeprefix("sha256:")):
             return cls(text, id=BlobId.parse(text))
-        digits = _DIGITS.fullmatch(text)
         if digits is not None and digits[1]:
             return cls(text, short=digits[2])
         return cls(text, name=check_snapshot_name(text), short=digits[2] if digits else "")

@@ -13,7 +13,7 @@ from udfstore.store.blobs import BlobFile
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import Head, HeadMoved, Log, LogFailed
 from udfstore.store.resolve import Resolved
-from udfstore.store.store import Store
+from udfstore.store.store import Made, Store
 from udfstore.store.upload import Upload
 
-__all__ = ["BlobFile", "Head", "HeadMoved", "Log", "LogFailed", "Resolved", "Store", "StoreLimits", "Upload"]
+__all__ = ["BlobFile", "Head", "HeadMoved", "Log", "LogFailed", "Made", "Resolved", "Store", "StoreLimits", "Upload"]
