@@ -25,6 +25,7 @@ from host_kit import (
     points,
     restore,
     succeeded,
+    until,
 )
 
 from udfstore._pb import udfstore_pb2 as pb
@@ -112,7 +113,7 @@ async def test_kill_9_cannot_be_seen_in_what_comes_out(snapshot_at: int | None, 
             if number == snapshot_at:
                 await host.snapshot()
             if number in kills:
-                await front.until(lambda: host._care._ready)
+                await until(lambda: host._care._ready)
                 kill(host)
             await host.data([point(float(number))])
         await host.stop()
@@ -305,10 +306,9 @@ Large().serve()
     async with hosted(replace(udf, plain_bytes=1000)) as (host, front):
         await host.init(init(), NODE)
         await host.data(points(0, 3))
-        for _ in range(2):
-            with pytest.raises(UdfstoreError, match="over its limit"):
-                await host.snapshot()
-            await front.until(lambda: host._care._ready)
+        with pytest.raises(UdfstoreError, match="over its limit"):
+            await host.snapshot()
+        await until(lambda: host._care._ready)
         before = pid_of(host)
         with pytest.raises(UdfstoreError, match="not asked for its state any more"):
             await host.snapshot()

@@ -133,6 +133,8 @@ class Care:
             try:
                 return await self._take_state(round)
             except ChildEnded:
+                if self._too_large:
+                    raise
                 return await self._take_state(round)
 
     async def _take_state(self, round: int) -> State:
