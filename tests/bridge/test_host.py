@@ -310,7 +310,7 @@ Large().serve()
             await host.snapshot()
         await until(lambda: host._care._ready)
         before = pid_of(host)
-        with pytest.raises(UdfstoreError, match="not asked for its state any more"):
+        with pytest.raises(UdfstoreError, match="not asked for its state"):
             await host.snapshot()
         assert pid_of(host) == before
         await host.data(points(3, 5))

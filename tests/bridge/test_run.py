@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from host_kit import SECONDS, old_udf
-from kit import ServerProcess
+from kit import ServerProcess, eventually, in_thread
 
 import udfstore
 from udfstore.bridge.points import Reading
@@ -247,3 +247,66 @@ def test_a_line_without_end_is_refused(folder: Path, server: ServerProcess, task
     status, _, said = once(folder, server.socket, "m value=" + "1" * (5 << 20), *node(task))
     assert status == 2
     assert "a line of points without end" in said.splitlines()[-1]
+
+
+def test_a_chosen_state_goes_before_what_the_run_began_with(folder: Path, server: ServerProcess, task: str) -> None:
+    with udfstore.connect(server.socket) as store:
+        run = Run(folder, server.socket, *node(task, "--restore", "none"))
+        run.means(1, 2)
+        assert store.save_snapshot(task).good
+        run.means(100)
+        store.use_snapshot(task, "1", now=True)
+        eventually(lambda: run.means(3) == [2])
+        assert run.end()[0] == 0
+
+
+def test_a_restart_from_a_chosen_state_loses_no_point(folder: Path, server: ServerProcess, task: str) -> None:
+    count = 20_000
+    with udfstore.connect(server.socket) as store:
+        run = Run(folder, server.socket, *node(task))
+        run.means(1)
+        assert store.save_snapshot(task).good
+        feed = in_thread(lambda: run.stdin.writelines(f"m value=1 {number}\n" for number in range(count)))
+        heard = [run.stdout.readline() for _ in range(1_000)]
+        chosen = in_thread(lambda: store.use_snapshot(task, "1", now=True))
+        heard += [run.stdout.readline() for _ in range(count - len(heard))]
+        feed.result(SECONDS)
+        chosen.result(SECONDS)
+        status, rest, said = run.end()
+        assert (status, rest, len(heard)) == (0, [], count), said
+
+
+def test_a_udf_that_fails_over_its_points_fails_the_run(folder: Path, server: ServerProcess, task: str) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(MEAN[1]).parent)!r})\n"
+        "from moving_average import MovingAverage\n"
+        "class Failing(MovingAverage):\n"
+        "    def point(self, point):\n"
+        "        sys.exit('too much')\n"
+        "Failing().serve()\n"
+    )
+    status, lines, said = once(folder, server.socket, "m value=1 1\n", *node(task), udf=(sys.executable, "-c", code))
+    assert (status, lines) == (1, []), said
+    assert "too much" in said.splitlines()[-1]
+
+
+def test_snapshots_name_the_models_of_files_and_nobody_waits_for_them(
+    folder: Path, server: ServerProcess, task: str, unique: str
+) -> None:
+    factor, tag = folder / "factor", f"{unique}/x"
+    with udfstore.connect(server.socket) as store:
+        store.save(b"2", tag=tag)
+        run = Run(folder, server.socket, *node(task, "--model", f"{tag}={factor}"))
+        assert run.means(1) == [1]
+        assert store.save_snapshot(task).good
+        (state,) = store.states(task)
+        assert [(model.tag, model.version) for model in state.models] == [(tag, 1)]
+        moved = store.save(b"3", tag=tag).entry
+        assert moved is not None
+        sessions = store.await_followers(tag, moved.version, SECONDS)
+        versions = {
+            following.version for session in sessions for following in session.following if following.tag == tag
+        }
+        assert versions == {2}, "those that hold an older one in a snapshot are not waited for"
+        assert factor.read_bytes() == b"3"
+        run.end()

@@ -210,6 +210,20 @@ def test_a_node_survives_its_server_with_the_state_it_has(own_server: ServerProc
         assert (states(store, "t"), udf.was_given) == ({"n": b"new"}, [])
 
 
+def test_a_copy_never_takes_the_place_of_its_node(own_server: ServerProcess) -> None:
+    with udfstore.connect(own_server.socket) as one, udfstore.connect(own_server.socket) as two:
+        first = Udf(b"what the task learned").join(one, Node("t", "n"))
+        with Udf(b"of a replay").join(two, Node("t", "n")) as copy:
+            assert first.take().good
+            before = copy.joined
+            own_server.kill()
+            first.abandon()
+            own_server.start()
+            eventually(lambda: copy.joined is not before)
+            assert not copy.joined.owner, "though nobody else is the node now"
+        assert states(two, "t") == {"n": b"what the task learned"}
+
+
 def test_what_it_follows_is_known_to_a_server_that_was_restarted(own_server: ServerProcess) -> None:
     with udfstore.connect(own_server.socket) as store:
         store.save(b"model", tag="models/x")

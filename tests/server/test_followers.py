@@ -118,6 +118,15 @@ def test_a_place_is_told_with_what_is_used_there(live: LiveServer, tag: Tag, wai
         assert (use.place, use.version) == (place, 2)
 
 
+@pytest.mark.parametrize("place", [pb.Place(task="t" * 129, node="n"), pb.Place(task="t", node="two\nlines")])
+def test_a_place_that_is_none_is_refused(live: LiveServer, place: pb.Place) -> None:
+    with RawClient(live.socket, greet=False) as client:
+        client.next()
+        client.send(pb.Response(hello=pb.Hello(protocol=1, place=place)))
+        (fault,) = [message.fault for message in client.rest()]
+        assert (fault.call, fault.code) == (0, "usage")
+
+
 def test_a_goodbye_ends_the_wait(tag: Tag, follower: RawClient, waiter: RawClient) -> None:
     tag.uses(follower, 1, 1)
     tag.wait(waiter, 1, 3)

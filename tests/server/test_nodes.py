@@ -211,6 +211,8 @@ OTHER = {"nodes": [{"name": "b", "kind": "x"}]}
         ({"fingerprint": "ab" * 32}, "not-found", "fingerprint"),
         ({"task": "two\nlines"}, "usage", "control"),
         ({"task": "x" * 129}, "usage", "128"),
+        ({"key": "x" * 129}, "usage", "key"),
+        ({"options": "two\nlines"}, "usage", "options"),
         ({"timeout_ms": 3_600_001}, "usage", "timeout"),
         ({"snapshot": "17"}, "not-found", "snapshot"),
     ],
@@ -351,6 +353,19 @@ def test_models_in_use_are_kept_with_the_state_and_shown(live: LiveServer, task:
 
 
 # --- names, and who may ask ----------------------------------------------------------------------------------------
+
+
+def test_more_models_than_a_page_holds_are_kept_and_the_list_says_so(live: LiveServer, task: str) -> None:
+    models = [pb.Model(tag=f"models/site-{n:04}/pump/anomaly-detector", version=1, id=bytes(32)) for n in range(1000)]
+    with RawNode(live.socket, task, plain=True) as node, RawClient(live.socket, credit=False) as client:
+        node.arrive()
+        ask(client, 1, task)
+        node.answer(b"state", None, *models)
+        assert taken(client).good
+        client.call(2, list_states=pb.ListStates(task=task))
+        assert client.until("fault").fault.code == "too-large"
+        client.call(3, find_snapshot=pb.FindSnapshot(task=task))
+        assert client.until("result").result.snapshot.nodes == 1, "and the conversation goes on"
 
 
 def test_a_snapshot_is_named_when_it_is_taken(live: LiveServer, task: str) -> None:

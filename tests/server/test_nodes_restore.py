@@ -204,6 +204,37 @@ def test_a_choice_for_now_restarts_all_nodes_from_it(live: LiveServer, task: str
                 assert also.given == b"b1"
 
 
+def test_a_node_that_is_told_to_restart_in_a_restore_says_nothing_about_its_state(live: LiveServer, task: str) -> None:
+    with_states(live, task, b"one", b"two")
+    with RawNode(live.socket, task) as node:
+        node.until("restore")
+        use(live, task, "1", now=True)
+        node.until("restart")
+    with RawNode(live.socket, task) as node:
+        node.arrive()
+        assert node.given == b"one"
+    with RawNode(live.socket, task, snapshot="2") as node:
+        node.arrive()
+        assert node.given == b"two"
+
+
+def test_a_node_that_was_away_when_all_were_told_to_restart_is_told_too(live: LiveServer, task: str) -> None:
+    with RawNode(live.socket, task, "a") as a, RawNode(live.socket, task, "b") as b:
+        a.arrive()
+        b.arrive()
+        with RawClient(live.socket) as client:
+            ask(client, 1, task)
+            a.answer(b"a1")
+            b.answer(b"b1")
+            assert taken(client).good
+        b.socket.close()
+        use(live, task, "1", now=True)
+        why = a.until("restart").restart.why
+        with RawNode(live.socket, task, "b", resumed=b.welcome.session) as again:
+            assert again.arrive().owner
+            assert again.until("restart").restart.why == why
+
+
 def test_a_node_restored_from_a_snapshot_of_its_own_choice(live: LiveServer, task: str) -> None:
     with_states(live, task, b"one", b"two")
     with RawNode(live.socket, task, snapshot="1") as node:
@@ -230,6 +261,16 @@ def test_a_node_that_outlives_its_server_is_not_restored(own: LiveServer, end: s
         node.answer(b"two, made while the server was away")
         eventually(lambda: states(own, "task")[0].size > 3)
     assert given(own, "task") == b"two, made while the server was away"
+
+
+def test_a_node_that_resumes_and_leaves_at_once_gives_its_last_state(live: LiveServer, task: str) -> None:
+    with_states(live, task, b"one")
+    with RawNode(live.socket, task, resumed=2**62) as node:
+        node.send(pb.Response(goodbye=pb.Goodbye()))
+        assert node.until("joined").joined.owner
+        node.answer(b"two, made while the server was away")
+        assert node.rest() == []
+    assert given(live, task) == b"two, made while the server was away"
 
 
 def test_a_server_that_stops_in_the_middle_of_a_restore_sets_nothing_aside(own: LiveServer) -> None:

@@ -381,3 +381,11 @@ def test_digits_are_a_number_first_and_then_the_beginning_of_an_id(box: Box) -> 
     ((digits, id),) = by_digits.items()
     assert box.tasks.shelf.find("pump", digits).id == id
     assert box.tasks.shelf.find("pump", str(box.tasks.shelf.find("pump", digits).number)).id == id
+
+
+def test_a_name_that_is_taken_says_by_which_snapshot(box: Box) -> None:
+    box.commit({"a": b"a1"})
+    box.commit({"a": b"a2"})
+    box.ask(tasks.NameSnapshot("pump", "monday", "1", request=request()))
+    with pytest.raises(Conflict, match="snapshot 1 of the task 'pump' has the name 'monday'"):
+        box.ask(tasks.NameSnapshot("pump", "monday", "2", request=request()))

@@ -9,7 +9,7 @@ from udfstore import calls, tasks
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, NotFound, UsageError
 from udfstore.refs import Ref, Tag
-from udfstore.snapshots import NO_DAG, Aside, Choice, Dag, identity_of_name
+from udfstore.snapshots import NO_DAG, Aside, Choice, Commit, Dag, identity_of_name
 from udfstore.tasks import HostKind, Node
 
 
@@ -138,6 +138,18 @@ def test_rounds_begin_with_what_the_start_is_from(box: Box) -> None:
     assert box.tasks.kept(node, fingerprint, ids).states == ()
 
 
+def test_what_a_fork_carries_outlives_the_snapshot_it_is_from(box: Box) -> None:
+    node = Node("fork", "a", DAG, source="pump")
+    _, fingerprint, ids = box.tasks.identify(node)
+    box.commit({"a": b"a0", "b": b"b0"}, dag=DAG)
+    states = box.tasks.kept(node, fingerprint, ids).states
+    for n in range(1, 12):
+        box.commit({"a": b"a%d" % n, "b": b"b%d" % n}, dag=DAG)
+    box.settle()
+    box.tasks.commit(Commit(1, "fork", fingerprint, tasks.Reason.INTERVAL, states))
+    assert box.given("b", "fork", dag=DAG) == (b"b0", "SAME_NODE")
+
+
 def test_a_state_set_aside_stays_so_over_a_restart_until_it_is_chosen(box: Box) -> None:
     who, _, _ = box.tasks.identify(Node("pump", "a"))
     box.commit({"a": b"good", "b": b"b"})
@@ -205,3 +217,14 @@ def test_clients_may_not_write_where_snapshots_are(box: Box) -> None:
     step = calls.Step(Tag.parse("snapshots/pump/auto"), Ref.of(box.save(b"x")))
     with pytest.raises(UsageError, match="snapshot calls"):
         box.service.move(CALLER, calls.Move((step,), request=request())).result()
+
+
+def test_what_was_asked_for_by_name_is_never_replaced_by_a_fresh_start(box: Box) -> None:
+    box.commit({"a": b"a1", "b": b"b1"})
+    with pytest.raises(NotFound, match=r"snapshot 1 has no state of the node 'typo' \(expected 'a', 'b'\)"):
+        box.given("typo", snapshot="1")
+    with pytest.raises(NotFound, match="the task 'nobody' has no snapshot"):
+        box.given(source="nobody")
+    with pytest.raises(NotFound, match=r"has no snapshot 9 \(expected 1\)"):
+        box.given(snapshot="9")
+    assert box.given("typo") == (None, "NO_STATE"), "without being asked for, it has none"

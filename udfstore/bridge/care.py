@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
@@ -30,8 +31,8 @@ DEATH_SECONDS = 60.0
 SOCKET_SECONDS = 300.0
 """A socket where nobody listens yet is tried so long, as Kapacitor does."""
 
-AGAIN_FRAMES = 1000
-"""What a new child is told again goes in parts of so many frames."""
+QUIET_SECONDS = 600.0
+"""A UDF that died over a snapshot, and once more, is not asked again for so long: each death may cost it data."""
 
 BATCH_SECONDS = 5.0
 """A snapshot waits so long for the end of a batch; then it is asked for in the middle of it."""
@@ -69,8 +70,8 @@ class Care:
         self._turned = trio.Event()
         """Set when `is_open` changed or a batch ended; another one takes its place."""
         self._asking = trio.Lock()
-        self._too_large = ""
-        """Why its snapshots can never be taken."""
+        self._quiet, self._quiet_until = "", 0.0
+        """Why it is not asked for its state, and how long."""
         self._deaths: deque[float] = deque()
 
     @property
@@ -79,6 +80,11 @@ class Care:
         if self.failed or self.life is None:
             return False
         return self._ready is None or self.life.passthrough.moving
+
+    @property
+    def begun(self) -> bool:
+        """Whether the UDF has something to lose: data that it took, or a state that it was given."""
+        return self.replay.begun or bool(self._state)
 
     @property
     def _ready(self) -> Life | None:
@@ -128,14 +134,17 @@ class Care:
     async def state(self, round: int) -> State:
         """Ask the UDF for its state, and once more if it dies over it. Raises `UdfstoreError`."""
         async with self._asking:
-            if self._too_large:
-                raise TooLarge(f"the UDF is not asked for its state any more: {self._too_large}")
-            try:
-                return await self._take_state(round)
-            except ChildEnded:
-                if self._too_large:
-                    raise
-                return await self._take_state(round)
+            died = False
+            while True:
+                if trio.current_time() < self._quiet_until:
+                    raise UsageError(f"the UDF is not asked for its state: {self._quiet}")
+                try:
+                    return await self._take_state(round)
+                except ChildEnded as error:
+                    if died:
+                        self._quiet, self._quiet_until = str(error), trio.current_time() + QUIET_SECONDS
+                        raise
+                    died = True
 
     async def _take_state(self, round: int) -> State:
         with trio.move_on_after(self._settings.ask_seconds):
@@ -164,10 +173,10 @@ class Care:
             self.life = await self._start()
         return self.life
 
-    async def begin_anew(self) -> None:
-        """Another child, without a state."""
+    async def begin_anew(self, seconds: float = 0) -> None:
+        """Another child, without a state. The one before has so long to answer what it was sent."""
         if self.life is not None:
-            await self.retire(self.life, 0)
+            await self.retire(self.life, seconds)
         self.based(State())
         self.life = await self._born()
 
@@ -206,6 +215,9 @@ class Care:
             await self._tell_again(life)
             await self.retire(old, self._settings.stop_seconds)
             self.life = life
+        except BaseException:
+            self.replay.stays()
+            raise
         finally:
             self.turn(open=True)
 
@@ -220,13 +232,16 @@ class Care:
             if self.life is None:
                 return
             crashed = await self.retire(self.life, seconds)
-            if not crashed or last or self.failed:
+            if not crashed or self.failed:
+                return
+            if last or self.life.said_error:
+                self.fail(f"the UDF ended before it was done: {self.life.why}")
                 return
             self._log.error("the UDF ended before it was done", why=self.life.why)
             try:
                 self.life = await self._successor()
             except UdfstoreError as error:
-                self._log.error("the UDF could not be brought back", why=str(error))
+                self.fail(f"the UDF could not be brought back: {error}")
                 return
 
     async def _start(self) -> Life:
@@ -272,7 +287,7 @@ class Care:
             except ProtocolError as error:
                 why = f"the UDF sent what it must not: {error}"
                 if isinstance(error, TooLarge) and self._asking.locked():
-                    self._too_large = str(error)  # and would be so each time
+                    self._quiet, self._quiet_until = str(error), math.inf  # it would be so each time
             await life.bury(why)
             nursery.cancel_scope.cancel()
         self._buried(life)
@@ -372,18 +387,7 @@ class Care:
         if gap is not None:
             self._log.error("data is lost to the new UDF", **asdict(gap))
         self._log.info("the UDF is back", frames_again=len(frames))
-        rest: Sequence[Frame] = frames
-        while rest:
-            part = life.passthrough.window.part(rest[:AGAIN_FRAMES])
-            if part:
-                life.child.put(part)
-                rest = rest[len(part) :]
-                await life.child.room()
-            else:
-                await life.passthrough.window.more()
-            if life.child.over.is_set():
-                await life.over.wait()
-                raise ChildEnded(f"the UDF ended: {life.why}")
+        await life.tell(frames)
 
     def fail(self, why: str) -> None:
         """It cannot go on."""

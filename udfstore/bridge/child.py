@@ -22,7 +22,7 @@ from udfstore.bridge.udf import may_say
 from udfstore.errors import NotFound, ProtocolError, UdfstoreError
 from udfstore.version import __version__
 from udfstore.wire import limits, varint
-from udfstore.wire.framing import Frame, FrameReader
+from udfstore.wire.framing import Frame, FrameReader, FrameTooLarge
 
 READ_BYTES = 256 * 1024
 ROOM_BYTES = 256 * 1024
@@ -36,6 +36,9 @@ LINES_A_SECOND = 100
 
 SAID_LINES = 20
 """The last lines of stderr, for whoever asks why it ended."""
+
+HELPER_SECONDS = 1.0
+"""What a process that the UDF has left behind may still write, once the UDF itself is gone."""
 
 HOST_VARIABLE = "UDFSTORE_HOST"
 
@@ -149,15 +152,18 @@ class Child:
                 continue
             except ConnectionResetError:
                 data = b""
+            if not data:
+                self.over.set()
+                self._frames.end()
+                return []
             try:
-                if not data:
-                    self.over.set()
-                    self._frames.end()
-                    return []
                 frames = list(self._frames.receive(data))
-            except ProtocolError:
+            except FrameTooLarge:
                 self.over.set()
                 raise
+            except ProtocolError as error:
+                self.over.set()
+                raise ProtocolError(f"{error}; does it print to stdout?") from error
             if frames:
                 return frames
 
@@ -201,6 +207,13 @@ class Child:
         if self.process is not None and not (self.process.returncode is not None and self.over.is_set()):
             with suppress(ProcessLookupError):  # the whole group is gone
                 os.killpg(self.process.pid, number)
+
+    async def _outlived(self, process: trio.Process) -> None:
+        """A helper of a UDF that is gone may hold its output open, which then seems to live: it goes, too."""
+        await process.wait()
+        with trio.move_on_after(HELPER_SECONDS):
+            await self.over.wait()
+        self._signal(signal.SIGKILL)
 
     @property
     def crashed(self) -> bool:
@@ -320,6 +333,7 @@ async def spawned(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child._drain)
             nursery.start_soon(child._listen, listens, log)
+            nursery.start_soon(child._outlived, process)
             try:
                 yield child
             finally:

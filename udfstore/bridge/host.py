@@ -140,7 +140,7 @@ class Host:
         At once, if `init` saw to that. Raises `NoServer` when the server is away for too long.
         """
         async with self._care.changing:
-            if self._standing.entered or self._care.replay.begun:
+            if self._standing.entered or self._care.begun:
                 return
             self._care.turn(open=False)
             try:
@@ -185,9 +185,11 @@ class Host:
     async def stop(self) -> None:
         """End well: a last snapshot, then the end of its input; what the UDF still says goes to `front.data`."""
         seconds = self._settings.stop_seconds
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds) as last:
             await self._care.settled()
             await self._standing.leave()
+        if last.cancelled_caught:
+            self._log.warning("the UDF ends without a last snapshot", seconds=seconds)
         self._care.stopping = True
         self._care.turn(open=False)
         await self._standing.exit()
@@ -228,8 +230,9 @@ class Host:
         async with self._care.changing:
             self._care.turn(open=False)
             await self._standing.exit()
+            self._node = replace(self._node, snapshot="", source="")  # what was chosen goes before what it began with
             try:
-                await self._care.begin_anew()
+                await self._care.begin_anew(self._settings.stop_seconds)
                 await self._enter(self._settings.without_store.patience)
             except UdfstoreError as error:
                 self._care.fail(f"the UDF could not be restarted from the chosen snapshot: {error}")
@@ -252,7 +255,7 @@ class Host:
                 async with care.changing:
                     if self._standing.entered:
                         return
-                    if care.replay.begun:
+                    if care.begun:
                         self._standing.resume(self._nursery, self._node)
                         return
                     if not care.stopping:
@@ -273,5 +276,6 @@ class Host:
                 await self._care.state(0)
         except UdfstoreError as error:
             self._log.warning("no snapshot, though much data came since the last one", why=str(error))
-        finally:
-            self._makes_room = False
+        if self._care.replay.half_full:  # not again with each point
+            await trio.sleep(self._settings.ask_seconds)
+        self._makes_room = False

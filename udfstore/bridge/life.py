@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -18,9 +18,14 @@ from udfstore.bridge.settings import HostSettings
 from udfstore.bridge.udf import INFO, INIT, RESTORE, SNAPSHOT, Answered, Question, Talk
 from udfstore.digest import BlobId
 from udfstore.errors import TimedOut, UsageError
+from udfstore.session.values import model_from_pb
+from udfstore.tasks import Model
 from udfstore.version import __version__
 from udfstore.wire import codec
 from udfstore.wire.framing import Frame
+
+PART_FRAMES = 1000
+"""What it is told again goes in parts of so many frames."""
 
 WORDS_SECONDS = 1.0
 """How long the last words of a child that is gone are waited for: another process may hold its stderr open."""
@@ -35,6 +40,8 @@ class State:
     size: int = 0
     manifest: BlobId | None = None
     number: int = 0
+    models: tuple[Model, ...] = ()
+    """That the UDF itself had in use."""
 
     def __bool__(self) -> bool:
         return bool(self.plain or self.blob)
@@ -87,7 +94,7 @@ class Life:
 
     async def give(self, state: State) -> None:
         """Have it restored. Raises `UsageError` when it says no."""
-        frame, message = await self.asked(RESTORE, _restore_of(state, inside=self.is_old))
+        frame, message = await self.asked(RESTORE, _restore_of(state))
         assert isinstance(message, pb.RestoreResponse)
         if not message.success:
             raise UsageError(f"the UDF does not take the state: {error_of(frame)}")
@@ -102,6 +109,23 @@ class Life:
         if message.error:
             raise UsageError(f"the UDF gives no snapshot: {message.error}")
         return state_of(message)
+
+    async def tell(self, frames: Sequence[Frame]) -> None:
+        """Send it what a child before it was sent. Raises `ChildEnded`, and `TimedOut` when it does not take that."""
+        with trio.move_on_after(self._settings.load_seconds):
+            while frames and not self.child.over.is_set():
+                part = self.passthrough.window.part(frames[:PART_FRAMES])
+                if part:
+                    self.child.put(part)
+                    frames = frames[len(part) :]
+                    await self.child.room()
+                else:
+                    await self.passthrough.window.more()
+            if not self.child.over.is_set():
+                return
+            await self.over.wait()
+            raise ChildEnded(f"the UDF ended: {self.why}")
+        raise TimedOut(f"the UDF did not take what the one before had taken within {self._settings.load_seconds:g} s")
 
     async def asked(self, kind: int, request: Frame) -> tuple[Frame, Message]:
         """What is asked of a child that starts: the answer's frame and message."""
@@ -171,7 +195,8 @@ async def living(
 def state_of(answer: pb.SnapshotResponse) -> State:
     """The state that an answer holds or names."""
     blob = BlobId(answer.blob) if answer.blob else None
-    return State(answer.snapshot, blob, answer.size or len(answer.snapshot))
+    models = tuple(map(model_from_pb, answer.models))
+    return State(answer.snapshot, blob, answer.size or len(answer.snapshot), models=models)
 
 
 def error_of(answer: Frame) -> str:
@@ -180,10 +205,10 @@ def error_of(answer: Frame) -> str:
     return getattr(message, "error", "") or "it gave no reason"
 
 
-def _restore_of(state: State, *, inside: bool) -> Frame:
-    """The RestoreRequest of a state: its content `inside`, or the blob to load it from."""
+def _restore_of(state: State) -> Frame:
+    """The RestoreRequest of a state: its content, or the blob that the UDF loads it from, once the server is there."""
     request = pb.RestoreRequest(snapshot=state.plain)
-    if not inside and state.blob is not None:
+    if state.blob is not None:
         request = pb.RestoreRequest(
             blob=state.blob.raw,
             size=state.size,

@@ -63,7 +63,8 @@ class Standing:
         self._ended = trio.Event()
         """Set while `_live` does not run."""
         self._ended.set()
-        self._in_place = False
+        self._came = trio.Event()
+        """Set while the server has this node."""
         self._session = NO_SESSION
         self._restored: BlobId | None = None
         self._node: Node | None = None
@@ -71,7 +72,7 @@ class Standing:
     @property
     def here(self) -> bool:
         """Whether the server is there and has this node."""
-        return self._in_place
+        return self._came.is_set()
 
     async def reach(self, place: Place, patience: float = 0.0) -> AsyncStore:
         """The store. Raises `NoServer`."""
@@ -116,15 +117,17 @@ class Standing:
 
     async def take(self, reason: Reason) -> Taken:
         """Have a snapshot taken. Raises `NoServer` when the server is away."""
-        if self._membership is None or not self._in_place:
+        if self._membership is None or not self.here:
             raise NoServer("the server is away")
         return await self._membership.take(reason)
 
     async def leave(self) -> None:
-        """Leave after a last snapshot. At once, if the server is away."""
-        if self._membership is not None and self._in_place:
-            with suppress(*_AWAY):
-                await self._membership.leave()
+        """Leave after a last snapshot. Waits for a server that was here and is away; at once, if it never was."""
+        if self.joined is not None:
+            await self._came.wait()
+            if self._membership is not None:
+                with suppress(*_AWAY):
+                    await self._membership.leave()
 
     async def exit(self) -> None:
         """Leave without one, and stay away."""
@@ -166,7 +169,9 @@ class Standing:
         return word
 
     async def _drop(self) -> None:
-        membership, self._membership, self._in_place = self._membership, None, False
+        membership, self._membership = self._membership, None
+        if self.here:
+            self._came = trio.Event()
         if membership is not None:
             await membership.aclose()
 
@@ -183,7 +188,7 @@ class Standing:
     def _entered(self, word: Joined) -> None:
         assert self._membership is not None
         assert self._node is not None
-        self._in_place = True
+        self._came.set()
         self.joined, self._session, self._restored = word, self._membership.session, word.manifest
         if word.manifest is not None:
             self._shelter.note(self._node.task, self._node.name)
@@ -251,7 +256,7 @@ class Standing:
                 blob, size = saved.id, saved.size
             if blob is not None:
                 self._shelter.note(self._node.task, self._node.name)
-            membership.answer(Answer(round, blob, size, models=self._host.models if blob else ()))
+            membership.answer(Answer(round, blob, size, models=(*self._host.models, *state.models) if blob else ()))
         except ConnectionLost:
             raise
         except UdfstoreError as error:

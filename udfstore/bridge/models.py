@@ -47,7 +47,8 @@ class _File:
         self.model = model
         self.holds: Model | None = None
         """What lies there; None: not known."""
-        self._kept: tuple[Path, Model | None] | None = None
+        self.kept: tuple[Path, Model | None] | None = None
+        """The file before, and what it holds, while there is a way back to it."""
 
     def put(self, beside: Path, holds: Model) -> None:
         """Put a file in its place, and keep the one before."""
@@ -57,24 +58,24 @@ class _File:
             kept = path.with_name(f".{path.name}.before")
             kept.unlink(missing_ok=True)
             os.link(path, kept)
-            self._kept = kept, self.holds
+            self.kept = kept, self.holds
         beside.replace(path)
         self.holds = holds
 
     def undo(self) -> bool:
         """Put the file before in its place again. False if there is none."""
-        if self._kept is None:
+        if self.kept is None:
             return False
-        kept, self.holds = self._kept
+        kept, self.holds = self.kept
         kept.replace(self.model.path)
-        self._kept = None
+        self.kept = None
         return True
 
     def settle(self) -> None:
         """The file is there to stay."""
-        if self._kept is not None:
-            self._kept[0].unlink(missing_ok=True)
-            self._kept = None
+        if self.kept is not None:
+            self.kept[0].unlink(missing_ok=True)
+            self.kept = None
 
 
 class Models:
@@ -104,7 +105,8 @@ class Models:
     async def ready(self) -> None:
         """See to it that all files are in place. What lies there serves while the server is away.
 
-        Raises `NotFound` for a tag that names nothing, and `NoServer` when the server is away and a file missing.
+        Raises `NotFound` for a tag that names nothing, `NoServer` when the server is away and a file missing, and
+        `UsageError` for a place that cannot be written.
         """
         missing = [file for file in self._files if file.holds is None or not file.model.path.exists()]
         if not missing:
@@ -120,6 +122,8 @@ class Models:
         try:
             for file in missing:
                 await self._fetch(store, file)
+        except OSError as error:
+            raise UsageError(f"a model cannot be put in its place: {error.filename}: {error.strerror}") from error
         finally:
             await self._shelter.leave(store)
 
@@ -187,11 +191,14 @@ class Models:
             self._nursery.start_soon(self._settle, file, child)
 
     async def _settle(self, file: _File, child: OnTrial) -> None:
-        """The trial is over."""
-        await trio.sleep(self._settings.trial_seconds)
-        if child.undo is not None:
-            child.undo = None
-            file.settle()
+        """The trial is over. It is not when another one has begun meanwhile."""
+        kept = file.kept
+        try:
+            await trio.sleep(self._settings.trial_seconds)
+        finally:
+            if file.kept is kept:
+                child.undo = None
+                file.settle()
 
     def _put_back(self, file: _File, store: AsyncStore, model: Model, why: str) -> None:
         """The UDF died on trial."""

@@ -130,6 +130,10 @@ class Replay:
         self._drop = self._passed - self._log[0][1] if self._lost and self._log else self._passed
         return [frame for frame, _ in self._log], self._gap()
 
+    def stays(self) -> None:
+        """The new child came to nothing and the one before goes on: what that one says is new."""
+        self._drop = 0
+
     # --- rules ---
 
     def _turn(self, kind: int) -> None:

@@ -232,7 +232,9 @@ class Member:
         assert link.talk.welcome is not None
         assert self._joined is not None
         session, manifest = link.talk.welcome.session, self._joined.manifest
-        self._hello = replace(self.node, plain=False, resumed=session, restored=manifest)
+        # A copy that comes back before its node would otherwise take the node's place with what it made of the state.
+        no_save = self.node.no_save or not self._joined.owner
+        self._hello = replace(self.node, plain=False, resumed=session, restored=manifest, no_save=no_save)
 
     def _say_what_is_used(self) -> None:
         reports = [follower.reported for follower in list(self._store._followers)]

@@ -16,7 +16,16 @@ import structlog
 import trio
 
 from udfstore import calls, tasks
-from udfstore.errors import Cancelled, Closing, Corrupt, InternalError, ProtocolError, TimedOut, UdfstoreError
+from udfstore.errors import (
+    Cancelled,
+    Closing,
+    Corrupt,
+    InternalError,
+    ProtocolError,
+    TimedOut,
+    UdfstoreError,
+    UsageError,
+)
 from udfstore.model import Caller, Place
 from udfstore.server.guest import Guest
 from udfstore.server.hosting import Hosting
@@ -38,6 +47,7 @@ from udfstore.session.events import (
     Withdrawn,
 )
 from udfstore.session.host import HostSession, State
+from udfstore.snapshots import check_name
 from udfstore.version import __version__
 
 FAR_BEHIND = 1000
@@ -198,6 +208,13 @@ class Connection:
     def _greet(self, hello: Hello) -> None:
         author, node = replace(self._caller.author, claim=hello.claim), hello.node
         place = hello.place if node is None else Place(node.task, node.name)
+        try:
+            for name, what in ((place.task, "a task name"), (place.node, "a node's name")):
+                if name:
+                    check_name(name, what)
+        except UsageError as error:
+            self.end(error)
+            return
         self._caller = self._rooms.service.register.introduce(self._caller, author, place)
         if node is not None:
             self._guest = Guest(node, self._caller, self._session, self._pump, self._hosting, self.end)

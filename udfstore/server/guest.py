@@ -106,10 +106,10 @@ class Guest:
         self._scope.cancel()
 
     def goodbye(self) -> None:
-        """The node said goodbye: its last state is wanted, if it has come to have one here."""
+        """The node said goodbye: its last state is wanted, if it has one: it joined, or brought one along."""
         self.leaving = self._blameless = True
         self._goodbye.set()
-        if not self._joined:
+        if not self._joined and not self.node.resumed:
             self._end(None)
 
     def dismiss(self, why: UdfstoreError) -> None:
@@ -145,8 +145,10 @@ class Guest:
         self._log.info("a node joined", owner=run is not None, snapshot=number, why=why)
         if run is not None:
             run.join(Member(self.identity, self.node.interval or INTERVAL_S, manifest))
-            if self.node.resumed:
+            if self.node.resumed and not self.leaving:
                 run.want(tasks.Reason.INTERVAL)
+            if self.node.resumed and run.retired:
+                self.restart(run.retired)  # it was away when the others were told
         self._pump.flush()
 
     async def _keep_alive(self) -> None:
@@ -248,7 +250,8 @@ class Guest:
             self._pump.flush()
 
     def restart(self, why: str) -> None:
-        """Let the node leave, and come back fresh."""
+        """Let the node leave, and come back fresh; should it leave in the middle of a restore, it was told to."""
+        self._blameless = True
         if not self._scope.cancel_called:
             self._session.restart(why)
             self._pump.flush()

@@ -67,8 +67,8 @@ class TaskRun:
         self.task = task
         self.fingerprint = fingerprint
         self.guests: dict[str, Seated] = {}
-        self.retired = False
-        """Its nodes were told to restart from another state: who comes fresh belongs to the next run."""
+        self.retired = ""
+        """Why its nodes were told to restart from another state: who comes fresh then belongs to the next run."""
         self.confirmed_ns = 0
         """When a round last ended well; 0: none has."""
         self.problem = ""
@@ -144,7 +144,7 @@ class TaskRun:
 
     def restart(self, why: str) -> None:
         """Let every node leave, and come back fresh."""
-        self.retired = True
+        self.retired = why
         for guest in self.guests.values():
             guest.restart(why)
 

@@ -26,6 +26,7 @@ from udfstore.snapshots import (
     NodeSnapshot,
     Snapshot,
     TaskRecord,
+    Why,
     auto_tag,
     carried,
     check_name,
@@ -68,6 +69,9 @@ class Hosted:
         for a task that another kind of host drove, where `run` would overwrite its state unasked.
         """
         check_name(node.task, "a task name")
+        for text, what in ((node.key, "the key"), (node.options, "the options digest")):
+            if text:
+                check_name(text, f"{what} of the node {node.name!r}")
         record = self.shelf.record(node.task)
         asked = node.take_over or node.no_save or node.source
         if node.host is tasks.HostKind.RUN and record and record.host not in (None, node.host) and not asked:
@@ -89,7 +93,7 @@ class Hosted:
         `begun` is what the rounds began with that it comes to: a choice made since is for another start than theirs.
 
         Raises `Conflict` for a snapshot of another DAG that was asked for and the policy does not allow, `NotFound` or
-        `Gone` for one that is not there. What it gives is not removed within the next minutes.
+        `Gone` for one that is not there or has no state of this node. What it gives is not removed for some minutes.
         """
         who, fingerprint, _ = self.identify(node)
         record = self.shelf.record(node.task)
@@ -98,6 +102,8 @@ class Hosted:
         snapshots, choice, ours = self._base(node, record)
         aside = record.aside if record else ()
         given = plan([who], fingerprint, snapshots, policy=node.policy, choice=choice, aside=aside).nodes[0]
+        if not ours and choice and choice.snapshot and given.why is Why.NO_STATE:
+            _refuse_without_state(node, next(s for s in snapshots if s.id == choice.snapshot))
         if given.state and given.snapshot:
             for id in (given.snapshot.id, given.state.blob):
                 self._store.want(id)
@@ -110,6 +116,8 @@ class Hosted:
         if choice is not None:
             base = next((s for s in snapshots if s.id == choice.snapshot), None)
         states = carried(ids, fingerprint, base.manifest if base else None, node.policy)
+        for state in states:  # until the first round keeps them: what they are from may be let go before
+            self._store.want(state.blob)
         return Kept(next(iter(self.shelf.snapshots(node.task)), None), states, choice if ours else None)
 
     def commit(self, commit: Commit, choice: Choice | None = None) -> BlobId:
@@ -142,6 +150,8 @@ class Hosted:
         """The snapshots that a node may be given of, newest first; the choice among them; and if it is the task's."""
         source = node.source or node.task
         snapshots = self.shelf.snapshots(source)
+        if node.source and not snapshots:
+            raise NotFound(f"the task {source!r} has no snapshot to begin from")
         if node.snapshot:
             return snapshots, self._chosen(source, node.snapshot), False
         # A node that goes on from its own state has started before the choice was made.
@@ -169,3 +179,9 @@ class Hosted:
                 got=node.fingerprint[:8],
             )
         return record.dag
+
+
+def _refuse_without_state(node: tasks.Node, snapshot: Snapshot) -> None:
+    """What was asked for by name is never replaced by a fresh start in silence."""
+    known = ", ".join(repr(state.name) for state in snapshot.manifest.nodes[:20])
+    raise NotFound(f"{snapshot} has no state of the node {node.name!r}", expected=known or "it has none at all")

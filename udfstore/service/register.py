@@ -37,8 +37,11 @@ class _Connection:
         return dict([*(self.models | self.following).items()][-FOLLOWED:])
 
     def behind(self, tag: str, version: int) -> bool:
-        """Whether it follows a tag and has neither that version of it, nor failed on it, nor any later one."""
-        found = self.all.get(tag)
+        """Whether it follows a tag and has neither that version of it, nor failed on it, nor any later one.
+
+        Its records of use alone count: what it held at its last state says nothing of now.
+        """
+        found = self.following.get(tag)
         return found is not None and max(found.version, self.failed.get(tag, 0)) < version
 
 
@@ -117,7 +120,7 @@ class Register:
 
     def followers(self, tag: Tag) -> list[Session]:
         """Those that follow a tag, oldest first."""
-        return [session for session in self.sessions() if any(f.tag == tag.name for f in session.following)]
+        return [_told(number, c) for number, c in self._connections.items() if tag.name in c.following]
 
     def behind(self, tag: Tag, version: int) -> bool:
         """Whether anybody who follows a tag has neither that version, nor failed on it, nor any later one."""

@@ -131,6 +131,7 @@ class Tasks(Hosted):
         if made is None:
             snapshot = self.shelf.find(call.task, call.snapshot)
             if call.name not in snapshot.names:
+                self._check_free(call.task, call.name)
                 step = Step(tag, Ref.of(snapshot.id), 0, {}, snapshot.manifest.links)
                 self.shelf.move([step], note=call.note, author=caller.author, request=call.request)
         elif [entry.tag for entry in made.entries] != [tag.name]:
@@ -268,12 +269,25 @@ class Tasks(Hosted):
             problem=live.problem if live else "",
         )
 
+    def _check_free(self, task: str, name: str) -> None:
+        other = next((s for s in self.shelf.snapshots(task) if name in s.names), None)
+        if other is not None:
+            raise Conflict(
+                f"{other} of the task {task!r} has the name {name!r}: choose another name, or delete that one first"
+            )
+
     def _meant(self, call: tasks.UseSnapshot) -> Snapshot:
         if call.before is None:
             return self.shelf.find(call.task, call.snapshot)
         model = self._model(call.before)
         snapshots = self.shelf.snapshots(call.task)
-        return made_before(snapshots, model, self._store.first_use(call.task, model))
+        try:
+            return made_before(snapshots, model, self._store.first_use(call.task, model))
+        except NotFound:
+            raise NotFound(
+                f"no snapshot of the task {call.task!r} is kept from before {call.before} was in use; `fresh` begins "
+                "without a state"
+            ) from None
 
     def _model(self, ref: Ref) -> BlobId:
         """The blob that a ref names, though its content may be gone."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from udfstore import calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
-from udfstore.errors import InternalError, UdfstoreError, error_for
+from udfstore.errors import InternalError, TooLarge, UdfstoreError, error_for
 from udfstore.model import NOBODY, BlobInfo, Entry, Event
 from udfstore.session.values import (
     author_from_pb,
@@ -29,9 +29,14 @@ from udfstore.session.values import (
     state_from_pb,
     state_to_pb,
 )
+from udfstore.wire import limits
 
 PAGE_BYTES = 60 * 1024
-"""Content of a page: a small frame less its head. No record is longer (`store` bounds them), so no item is either."""
+"""Content of a page: a small frame less its head. No record is longer (`store` bounds them), so no item made of one is;
+a node with a thousand models in use may be."""
+
+_HEAD_BYTES = 16
+"""Of the envelope around a page."""
 
 
 def result_to_pb(number: int, result: calls.Result) -> pb.Result:
@@ -136,7 +141,10 @@ def head_from_pb(message: pb.Head) -> calls.Loading:
 
 
 def pages_to_pb(number: int, items: Iterable[calls.Item | Event]) -> Iterator[pb.Page]:
-    """Items of a list or a watch as pages of at most `PAGE_BYTES` each, or of one item that is longer."""
+    """Items of a list or a watch as pages of at most `PAGE_BYTES` each, or of one item that is longer.
+
+    Raises `TooLarge` for an item that fits no frame, when the pages before it are given.
+    """
     page = pb.Page(call=number)
     size = 0
     for item in items:
@@ -161,6 +169,9 @@ def pages_to_pb(number: int, items: Iterable[calls.Item | Event]) -> Iterator[pb
             case tasks.Use():
                 one.uses.append(_use_to_pb(item))
         length = one.ByteSize()
+        if length > limits.SMALL_BYTES - _HEAD_BYTES:
+            got = f"{length} bytes: {type(item).__name__}"
+            raise TooLarge("one item of the list fits no answer", expected=f"at most {PAGE_BYTES} bytes", got=got)
         if size and size + length > PAGE_BYTES:
             yield page
             page, size = one, length
