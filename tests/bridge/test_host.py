@@ -350,3 +350,21 @@ while True:
             await front.until(lambda: len(front.frames) == 6)
         nursery.cancel_scope.cancel()
     assert front.values == [10, 21, 33, 46, 60, 75]
+
+
+async def test_a_helper_that_outlives_its_udf_hides_no_crash() -> None:
+    """It holds the same pipes."""
+    helped = program("""
+import subprocess
+subprocess.Popen(["sleep", "1000"])
+from moving_average import MovingAverage
+MovingAverage().serve()
+""")
+    async with hosted(helped) as (host, front):
+        assert succeeded(await host.init(init(), NODE))
+        await host.data(points(0, 5))
+        await front.until(lambda: len(front.frames) == 5)
+        kill(host)
+        await host.data(points(5, 8))
+        await front.until(lambda: len(front.frames) == 8)
+    assert front.values == means(8)

@@ -198,6 +198,23 @@ async def test_a_second_one_runs_beside_it_and_stores_nothing(server: ServerProc
     assert await run(server, place, 5, 9) == means(9, 5)
 
 
+async def test_a_second_one_stays_a_copy_when_the_server_comes_back(own_server: ServerProcess, place: Node) -> None:
+    async with hosted(socket=own_server.socket) as (second, _):
+        async with hosted(socket=own_server.socket) as (host, _):
+            await host.init(init(), place)
+            await host.data(points(0, 5))
+            await host.snapshot()
+            await second.init(init(), place)
+            await second.data(points(100, 200))
+            own_server.kill()
+        own_server.start()
+        await until(lambda: second._standing.here)
+        assert second.joined is not None
+        assert not second.joined.owner, "what it replayed must not take the place of the task's own state"
+        await second.stop()
+    assert await run(own_server, place, 5, 9) == means(9, 5)
+
+
 # --- the server away -----------------------------------------------------------------------------------------------
 
 
@@ -276,3 +293,19 @@ async def test_a_server_that_hangs_stands_in_nobodys_way(own_server: ServerProce
         await host.stop()
     own_server.go_on()
     assert front.values == means(100)
+
+
+async def test_what_kapacitor_gave_back_is_newer_than_what_a_server_has_that_was_away(
+    own_server: ServerProcess, place: Node
+) -> None:
+    await run(own_server, place, 0, 5)
+    own_server.stop()
+    async with hosted(socket=own_server.socket) as (host, front):
+        await host.init(init(), place)
+        assert succeeded(await host.restore(restore(b'{"g": [100.0]}')))
+        own_server.start()
+        await until(lambda: host._standing.here)
+        assert (await host.snapshot()).manifest is not None
+        await host.data([point(200.0)])
+        await host.stop()
+    assert front.values == [150.0]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import structlog
 import trio
+import trio.testing
 from host_kit import SECONDS, hosted, init, old_udf, pid_of, point, succeeded, until
 from kit import ServerProcess
 
 import udfstore
 import udfstore.aio
-from udfstore.bridge.host import Host, HostSettings
+from udfstore.bridge.host import Host, HostSettings, Shelter
+from udfstore.bridge.models import Models, Undo
 from udfstore.bridge.settings import ModelFile, OnMove, WithoutStore
+from udfstore.digest import BlobId
 from udfstore.errors import NoServer, NotFound, UdfstoreError, UsageError
-from udfstore.tasks import Node
+from udfstore.refs import Tag
+from udfstore.tasks import Model, Node
 
 
 @pytest.fixture
@@ -201,3 +208,54 @@ def test_what_is_no_model(text: str) -> None:
 def test_what_is_no_way_without_a_store(text: str) -> None:
     with pytest.raises(UdfstoreError):
         WithoutStore.parse(text)
+
+
+async def test_a_place_that_cannot_be_written(server: ServerProcess, tag: str, unique: str, tmp_path: Path) -> None:
+    put(server, tag, b"3")
+    path = tmp_path / "none" / "factor"
+    settings = HostSettings(old_udf("factor_of_file", str(path)), models=(ModelFile.parse(f"{tag}={path}"),))
+    async with hosted(settings, server.socket) as (host, _):
+        with pytest.raises(UsageError, match=r"/none/.*No such file"):
+            await host.init(init(), Node(unique[-90:], "factor"))
+
+
+class Child:
+    """One that is on trial."""
+
+    def __init__(self, undo: Undo) -> None:
+        self.undo: Undo | None = undo
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_the_end_of_one_trial_is_not_that_of_the_next(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, dies: bool
+) -> None:
+    path, children = tmp_path / "factor", []
+
+    async def switch(undo: Undo) -> Child:
+        children.append(Child(undo))
+        return children[-1]
+
+    async def take(version: int) -> None:
+        beside = tmp_path / "beside"
+        beside.write_text(str(version))
+        model = Model("a/factor", version, BlobId.of(beside.read_bytes()))
+        await models._take(models._files[0], cast(Any, None), model, beside)
+
+    path.write_text("1")
+    settings = HostSettings(("udf",), models=(ModelFile(Tag("a/factor"), path),))
+    async with Shelter([]) as shelter, trio.open_nursery() as nursery:
+        models = Models(settings, shelter, switch, nursery, structlog.get_logger())
+        await take(2)
+        await trio.sleep(50)
+        await take(3)
+        await trio.sleep(50)
+        undo = children[1].undo
+        assert undo is not None
+        if dies:
+            models._files[0].undo()
+            assert path.read_text() == "2"
+        else:
+            await trio.sleep(50)
+            assert (path.read_text(), children[1].undo) == ("3", None)
+        assert os.listdir(tmp_path) == ["factor"]

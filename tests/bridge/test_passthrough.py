@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import trio
 from host_kit import NODE, hosted, init, kill, point, points, succeeded, until
 from kit import ServerProcess
 
@@ -191,3 +192,37 @@ async def test_a_frame_larger_than_any_window_goes_when_the_window_is_free() -> 
     assert len(window.part([frame(100), frame(1000)])) == 2
     window.grant(100)
     assert not window.part([frame(100)])
+
+
+_SUMS = """
+from udfstore.agent import Agent, Handler, udf_pb2 as pb
+class Sums(Handler):
+    total = 0.0
+    def info(self): return pb.Response(info=pb.InfoResponse())
+    def snapshot(self): return pb.Response(snapshot=pb.SnapshotResponse(snapshot=repr(self.total).encode()))
+    def restore(self, request):
+        self.total = float(request.snapshot)
+        return pb.Response(restore=pb.RestoreResponse(success=True))
+    def point(self, point):
+        self.total += point.fieldsDouble["value"]
+        agent.write_response(pb.Response(point=pb.Point(fieldsDouble={"total": self.total})))
+agent = Agent(handler=Sums())
+agent.start()
+agent.wait()
+"""
+
+
+async def test_a_crash_while_the_server_that_has_the_state_is_away(own_server: ServerProcess, place: Node) -> None:
+    async with hosted(HostSettings((sys.executable, "-c", _SUMS)), own_server.socket) as (host, front):
+        assert succeeded(await host.init(init(), place))
+        await host.data([point(1.0), point(2.0)])
+        assert (await host.snapshot()).manifest is not None
+        own_server.kill()
+        await host.data([point(3.0)])
+        await front.until(lambda: len(front.values) == 3)
+        kill(host)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.data, [point(4.0)])
+            await trio.to_thread.run_sync(own_server.start)
+            await front.until(lambda: len(front.values) == 4 or front.failure)
+    assert (front.values, front.failure) == ([1, 3, 6, 10], "")

@@ -221,3 +221,12 @@ def test_it_knows_whether_anything_was_sent(frames: list[Frame]) -> None:
     assert replay.begun is bool(frames)
     replay.answered(replay.mark)
     assert replay.begun is bool(frames)
+
+
+def test_a_new_child_that_comes_to_nothing_drops_nothing_of_the_one_before() -> None:
+    replay = Replay(MUCH)
+    replay.sent([begin(), point(1)])
+    assert replay.came([begin(), point(1)]) == [begin(), point(1)]
+    replay.again()
+    replay.stays()
+    assert replay.came([point(2), end()]) == [point(2), end()]

@@ -114,3 +114,11 @@ def test_an_answer_that_is_not_what_its_kind_says() -> None:
     talk.ask(SNAPSHOT)
     with pytest.raises(ProtocolError, match="not protobuf"):
         list(talk.receive([Frame(SNAPSHOT, b"\x22\x05\x0a\xff")]))
+
+
+def test_an_answer_with_something_behind_it_in_its_envelope() -> None:
+    talk = Talk()
+    talk.ask(INIT)
+    answer = pb.Response(init=pb.InitResponse(success=True)).SerializeToString()
+    with pytest.raises(ProtocolError, match="no message"):
+        list(talk.receive([Frame(INIT, answer + b"\xfa\x7f\x00")]))

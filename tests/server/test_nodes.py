@@ -345,10 +345,12 @@ def test_models_in_use_are_kept_with_the_state_and_shown(live: LiveServer, task:
         client.call(3, save_snapshot=pb.SaveSnapshot(task=task, reason="manual"))
         node.answer(b"state", None, used)
         assert taken(client).good
-        client.call(4, await_followers=pb.AwaitFollowers(tag="models/m", version=entry.version, timeout_ms=60_000))
-        (follower,) = client.until("page").page.sessions
-        assert (follower.place.task, follower.place.node) == (task, "node")
-        assert [(f.tag, f.version) for f in follower.following] == [("models/m", entry.version)]
+        client.call(4, sessions=pb.Sessions())
+        (shown,) = [session for session in client.until("page").page.sessions if session.place.task == task]
+        assert [(f.tag, f.version) for f in shown.following] == [("models/m", entry.version)]
+        client.until("result")
+        client.call(5, await_followers=pb.AwaitFollowers(tag="models/m", version=entry.version + 1, timeout_ms=60_000))
+        assert client.next().WhichOneof("message") == "result", "that alone makes it nobody to wait for"
     assert list(states(live, task)[0].models) == [used]
 
 

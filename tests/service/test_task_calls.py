@@ -389,3 +389,13 @@ def test_a_name_that_is_taken_says_by_which_snapshot(box: Box) -> None:
     box.ask(tasks.NameSnapshot("pump", "monday", "1", request=request()))
     with pytest.raises(Conflict, match="snapshot 1 of the task 'pump' has the name 'monday'"):
         box.ask(tasks.NameSnapshot("pump", "monday", "2", request=request()))
+
+
+def test_a_snapshot_that_only_a_choice_keeps_is_told_by_its_id(box: Box) -> None:
+    (first,) = rounds(box, 1)
+    box.ask(tasks.UseSnapshot("pump", "1", request=request()))
+    rounds(box, 11)
+    drop(box, "3")
+    with pytest.raises(NotFound) as told:
+        box.ask(tasks.FindSnapshot("pump", "nix"))
+    assert told.value.expected == f"12, 11, 10, 9, 8, 7, 6, 5, 4, {first.short}"

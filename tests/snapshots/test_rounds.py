@@ -269,6 +269,17 @@ def test_an_ask_on_demand_lives_through_a_void_round_within_its_deadline() -> No
     assert told(found.tick(40)) == [Answer("t", None, False, "no answer in time from 'a'")]
 
 
+def test_an_ask_is_not_given_up_with_an_older_one_that_shared_its_round() -> None:
+    found = joined("abc")
+    found.ask(100, Reason.MANUAL, "early")
+    found.ask(129, Reason.STOP, "late", "a")
+    assert found.leave(129.9, "c")[-2:] == [Ask(2, "a"), Ask(2, "b")], "both are in the round that opens now"
+    given_up = found.tick(130)
+    assert [(answer.ticket, answer.why) for answer in told(given_up)] == [("early", "no answer in time from 'a', 'b'")]
+    commit = answers(found, 131, 3, a="last words", b="state")
+    assert told([*commit, *found.committed(131, 3, value("manifest").blob)])[-1].good
+
+
 def test_nodes_that_stop_one_after_another_all_leave_their_last_state() -> None:
     found = joined("ab")
     assert found.ask(10, Reason.STOP, "a stops", "a") == [Ask(1, "a"), Ask(1, "b")]

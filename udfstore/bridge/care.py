@@ -228,21 +228,23 @@ class Care:
 
     async def stop(self, seconds: float) -> None:
         """End the input of the UDF, and take what it still says; one that crashes over it is begun once more."""
-        for last in (False, True):
-            if self.life is None:
+        again = True
+        while (life := self.life) is not None:
+            if not await self.retire(life, seconds) or self.failed:
                 return
-            crashed = await self.retire(self.life, seconds)
-            if not crashed or self.failed:
-                return
-            if last or self.life.said_error:
-                self.fail(f"the UDF ended before it was done: {self.life.why}")
-                return
-            self._log.error("the UDF ended before it was done", why=self.life.why)
-            try:
-                self.life = await self._successor()
-            except UdfstoreError as error:
-                self.fail(f"the UDF could not be brought back: {error}")
-                return
+            async with self.changing:  # a new one may be on its way already
+                if self.life is not life:
+                    continue
+                if not again or life.said_error:
+                    self.fail(f"the UDF ended before it was done: {life.why}")
+                    return
+                again = False
+                self._log.error("the UDF ended before it was done", why=life.why)
+                try:
+                    self.life = await self._successor()
+                except UdfstoreError as error:
+                    self.fail(f"the UDF could not be brought back: {error}")
+                    return
 
     async def _start(self) -> Life:
         """A new child. One that listens at a socket may be started at the same time as we are."""

@@ -208,7 +208,13 @@ class Standing:
                 while True:
                     try:
                         if words is None:
-                            resumed = replace(self._node, resumed=self._session, restored=self._restored)
+                            copy = self.joined is not None and not self.joined.owner  # and stays one
+                            resumed = replace(
+                                self._node,
+                                resumed=self._session,
+                                restored=self._restored,
+                                no_save=self._node.no_save or copy,
+                            )
                             words = await self._connect(nursery, resumed)
                         while (word := await self._next(words)) is not None:
                             retry.linked()

@@ -149,6 +149,7 @@ class Talk:
             _check_message(frame)
             return Stray(frame.kind, "no such message")
         message = codec.decode(pb.Response, frame)
+        _check_message(frame)
         question = self._asked(frame.kind, getattr(message, "round", 0))
         name = _NAMES[frame.kind]
         if question is None:

@@ -220,5 +220,5 @@ class Shelf:
                 return Gone(f"the snapshot {ref} of the task {task!r} was deleted")
             else:
                 return Gone(f"the snapshot {ref} of the task {task!r} is not kept any more")
-        known = [str(s.number or s.names[0]) for s in self.snapshots(task)[:10]]
+        known = [str(s.number or next(iter(s.names), s.id.short)) for s in self.snapshots(task)[:10]]
         return NotFound(f"the task {task!r} has no snapshot {ref}", expected=", ".join(known) or "none is kept")

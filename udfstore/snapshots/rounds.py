@@ -281,7 +281,7 @@ class Rounds:
         commands: list[Command] = []
         if self._round is not None and self._round.commit is None and now >= self._round.until:
             silent = [name for name in self._members if name not in self._round.answers]
-            commands = self._void(now, f"no answer in time from {', '.join(map(repr, sorted(silent)))}")
+            commands = self._void(now, f"no answer in time from {', '.join(map(repr, sorted(silent)))}", again=True)
         return [*commands, *self._next(now)]
 
     # --- rules ---
@@ -327,9 +327,9 @@ class Rounds:
         return [Ask(self._count, name) for name in self._members]
 
     def _void(self, now: float, why: str, *, again: bool = False) -> list[Command]:
-        """End the round without a snapshot; `again`: those who can wait get the next one."""
+        """End the round without a snapshot; `again`: those who can wait, and have time left, get the next one."""
         over = self._close(now)
-        stay = [waiter for waiter in over.waiters if again and waiter.patient]
+        stay = [waiter for waiter in over.waiters if again and waiter.patient and now < waiter.until]
         self._queue = stay + self._queue
         return [
             Ended(over.number, over.reason, End.VOID, why),
