@@ -124,3 +124,11 @@ def test_a_udf_starts_while_the_server_is_away(own_server: ServerProcess) -> Non
         assert udf.begin().success
         assert taken(udf, "good", round=1).snapshot == b"good"
         assert udf.end() == 0
+
+
+def test_a_state_too_large_for_a_message_does_not_end_the_udf(udf: UdfProcess) -> None:
+    """A host asks for it whole while the store is away, and ends whoever sends more than it takes."""
+    large = taken(udf, f"x*{64 << 20}")
+    assert (large.snapshot, "too large" in large.error) == (b"", True)
+    assert taken(udf, "good").snapshot == b"good"
+    assert udf.end() == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -219,6 +218,10 @@ async def test_a_place_that_cannot_be_written(server: ServerProcess, tag: str, u
             await host.init(init(), Node(unique[-90:], "factor"))
 
 
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
 class Child:
     """One that is on trial."""
 
@@ -258,4 +261,22 @@ async def test_the_end_of_one_trial_is_not_that_of_the_next(
         else:
             await trio.sleep(50)
             assert (path.read_text(), children[1].undo) == ("3", None)
-        assert os.listdir(tmp_path) == ["factor"]
+        assert names(tmp_path) == ["factor"]
+
+
+async def test_a_tag_is_followed_on_after_the_server_was_away(
+    own_server: ServerProcess, settings: HostSettings, tag: str, unique: str
+) -> None:
+    put(own_server, tag, b"3")
+    async with hosted(settings, own_server.socket) as (host, front):
+        await begin(host, unique)
+        before = pid_of(host)
+        own_server.kill()
+        await host.data([point(2.0)])
+        await front.until(lambda: front.values)
+        await trio.to_thread.run_sync(own_server.start)
+        await moved(own_server, tag, b"5")
+        await until(lambda: pid_of(host) != before)
+        await host.data([point(2.0)])
+        await host.stop()
+    assert front.values == [6, 10]

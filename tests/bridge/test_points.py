@@ -101,7 +101,7 @@ def test_what_comes_back_is_written_as_lines() -> None:
     reader = FrameReader(of_kapacitor_udfs())
     text = "".join(writing.lines(one) for frame in frames for one in reader.receive(codec.encode(frame)))
     assert text == "m,h=a x=1.0 1\n\n"
-    assert said == ["a point without a field that line protocol can hold: 'n' at 2"]
+    assert said == ["a point that line protocol cannot hold: 'n' at 2"]
 
 
 words = st.text(
@@ -128,3 +128,20 @@ numbers = st.integers(-(2**63), 2**63 - 1)
 )
 def test_what_is_written_is_read_again(point: pb.Point) -> None:
     assert Reading().point(encode(point).removesuffix("\n"), now) == point
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        pb.Point(name="a\nb x=1", fieldsInt={"x": 1}),
+        pb.Point(name="#a", fieldsInt={"x": 1}),
+        pb.Point(fieldsInt={"x": 1}),
+        pb.Point(name="a", tags={"h": "c\nm x=9 9"}, fieldsInt={"x": 1}),
+        pb.Point(name="a", tags={"h": "c\\"}, fieldsInt={"x": 1}),
+        pb.Point(name="a", tags={"": "c"}, fieldsInt={"x": 1}),
+        pb.Point(name="a", fieldsInt={"": 1}),
+        pb.Point(name="a"),
+    ],
+)
+def test_a_point_that_would_break_a_line_is_not_written(point: pb.Point) -> None:
+    assert encode(point) == ""

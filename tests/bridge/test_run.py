@@ -107,6 +107,10 @@ def test_a_line_that_is_none_is_told_with_its_number(folder: Path, server: Serve
         (("--restore", "nobody"), "nobody"),
         (("--policy", "lax"), "expected strict, upstream, key, got 'lax'"),
         (("--snapshot-interval", "often"), "not a duration (expected 10s, 1h30m, 250ms, got 'often')"),
+        (("--task", "a\nb"), "the name of the task holds no control characters"),
+        (("--node", "n" * 129), "the name of the node has at most 128 bytes"),
+        (("--timeout", "-5s"), "--timeout is too short (expected 0.1 s or more, got -5s)"),
+        (("--snapshot-interval", "10ms"), "--snapshot-interval is too short (expected 1 s or more, got 10ms)"),
         (("--pin", "models/x"), "not a pin (expected TAG@VERSION, got 'models/x')"),
     ],
 )
@@ -310,3 +314,51 @@ def test_snapshots_name_the_models_of_files_and_nobody_waits_for_them(
         assert versions == {2}, "those that hold an older one in a snapshot are not waited for"
         assert factor.read_bytes() == b"3"
         run.end()
+
+
+@pytest.mark.parametrize(
+    ("dag", "says"),
+    [
+        ('{"nodes": [{"name": "mean2", "kind": "m", "parents": ["mean2"]}]}', "cycle"),
+        ('{"nodes": [{"name": "mean2", "kind": "m"}, {"name": "mean2", "kind": "m"}]}', "mean2"),
+        ('{"nodes": [{"name": "mean2", "kind": "m", "parents": ["away"]}]}', "away"),
+        ("digraph t {\nstream0 -> ", "dot"),
+    ],
+    ids=["cycle", "duplicate", "missing parent", "dot"],
+)
+def test_a_dag_that_is_none_is_refused(folder: Path, server: ServerProcess, task: str, dag: str, says: str) -> None:
+    (folder / "dag").write_text(dag)
+    status, lines, said = once(folder, server.socket, "m value=1 1\n", *node(task, "--dag", str(folder / "dag")))
+    assert (status, lines) == (2, [])
+    assert says in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_points_come_from_a_file_and_a_model_is_pinned(
+    folder: Path, server: ServerProcess, task: str, unique: str
+) -> None:
+    tag, factor, points = f"{unique}/x", folder / "factor", folder / "points"
+    points.write_text("m value=3 1\n")
+    with udfstore.connect(server.socket) as store:
+        store.save(b"2", tag=tag)
+        store.save(b"5", tag=tag)
+    udf = old_udf("factor_of_file", str(factor))
+    options = ("--task", task, "--node", "f", "--points", str(points), "--model", f"{tag}={factor}")
+    for more, value in (((), 15.0), (("--pin", f"{tag}@1"), 6.0)):
+        status, lines, said = once(folder, server.socket, "", *options, *more, udf=udf)
+        assert (status, lines) == (0, [f"m value={value} 1"]), said
+
+
+def test_a_reader_that_goes_away_ends_the_run_with_a_last_snapshot(
+    folder: Path, server: ServerProcess, task: str
+) -> None:
+    with udfstore.connect(server.socket) as store:
+        run = Run(folder, server.socket, *node(task))
+        assert run.means(1, 2) == [1, 1.5]
+        run.stdout.close()
+        run.stdin.write("m value=3 3\n")
+        assert run.process.wait(SECONDS) == 141
+        assert [snapshot.reason.value for snapshot in store.snapshots(task)] == ["stop"]
+        run.stdin.close()
+        assert run.process.stderr is not None
+        run.process.stderr.close()

@@ -43,6 +43,9 @@ SLACK_BYTES = 1024 * 1024
 WINDOW_BYTES = limits.DATA_BYTES + varint.LENGTH_BYTES + SLACK_BYTES
 """Granted to a host that is udfstore. It is granted anew by the half of the slack, so the largest frame always fits."""
 
+PLAIN_BYTES = limits.PLAIN_BYTES - limits.SMALL_BYTES
+"""Of a state inside its message, to a host that is udfstore: it ends a UDF that sends a longer one."""
+
 ERROR_CHARACTERS = 4000
 """Of the text in an error response; the log has all of it."""
 
@@ -288,6 +291,9 @@ class Agent:
             traceback.print_exc()
             answer, why = b"", self._failure("snapshot", error)
         if round == 0:
+            if self._host_known and len(answer) > PLAIN_BYTES:
+                why = f"a state of {len(answer)} bytes is too large to be kept while the store is away"
+                return _bytes(pb.Response(snapshot=pb.SnapshotResponse(error=why)))
             return answer or self._error(why)
         response = pb.Response.FromString(answer)
         taken = pb.SnapshotResponse(round=round, error=why or response.error.error, models=models)
@@ -302,7 +308,7 @@ class Agent:
         try:
             saved = store.save_now(state)
         except UdfstoreError as error:
-            if isinstance(error, NoServer | Closing) and len(state) <= limits.PLAIN_BYTES:
+            if isinstance(error, NoServer | Closing) and len(state) <= PLAIN_BYTES:
                 taken.snapshot = state
             else:
                 taken.error = f"the state cannot be saved: {error}"

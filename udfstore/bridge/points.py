@@ -30,6 +30,8 @@ _INT64 = range(-(1 << 63), 1 << 63)
 _NAME = re.compile(r"[, ]")
 _KEY = re.compile(r"[,= ]")
 _TEXT = re.compile(r'["\\]')
+_UNWRITABLE = re.compile(r"\A\Z|\n|\\\Z")
+"""Nothing, a line's end, and a backslash that would escape what follows: no name or key can hold these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,21 +132,25 @@ class Writing:
         assert isinstance(message, pb.Point)
         text = encode(message, self._begin)
         if not text:
-            self._dropped(f"a point without a field that line protocol can hold: {message.name!r} at {message.time}")
+            self._dropped(f"a point that line protocol cannot hold: {message.name!r} at {message.time}")
         return text
 
 
 def encode(point: pb.Point, batch: pb.BeginBatch | None = None) -> str:
-    """A point as a line; empty if it has no field that a line can hold (not a number, infinite, or none at all)."""
+    """A point as a line; empty if no line can hold it.
+
+    That is one without a finite field, and one with a name, tag or key that would break its line or another one.
+    """
     name = point.name or (batch.name if batch else "")
-    tags = {**(batch.tags if batch else {}), **point.tags}
+    tags = {k: v for k, v in {**(batch.tags if batch else {}), **point.tags}.items() if v}
     fields = [f"{_escape(_KEY, k)}={v!r}" for k, v in sorted(point.fieldsDouble.items()) if math.isfinite(v)]
     fields += [f"{_escape(_KEY, k)}={v}i" for k, v in sorted(point.fieldsInt.items())]
     fields += [f'{_escape(_KEY, k)}="{_escape(_TEXT, v)}"' for k, v in sorted(point.fieldsString.items())]
     fields += [f"{_escape(_KEY, k)}={'true' if v else 'false'}" for k, v in sorted(point.fieldsBool.items())]
-    if not fields or not name:
+    keys = [*point.fieldsDouble, *point.fieldsInt, *point.fieldsString, *point.fieldsBool]
+    if not fields or name.startswith("#") or any(map(_UNWRITABLE.search, (name, *tags, *tags.values(), *keys))):
         return ""
-    named = "".join(f",{_escape(_KEY, k)}={_escape(_KEY, v)}" for k, v in sorted(tags.items()) if v)
+    named = "".join(f",{_escape(_KEY, k)}={_escape(_KEY, v)}" for k, v in sorted(tags.items()))
     return f"{_escape(_NAME, name)}{named} {','.join(fields)} {point.time}\n"
 
 

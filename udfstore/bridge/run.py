@@ -55,13 +55,16 @@ class Counts:
     points_in: int = 0
     points_out: int = 0
     bad_lines: int = 0
+    unread: bool = False
+    """Nobody read what came out any more: the run ended as at the end of the input."""
 
 
 class _Printer(Front):
     """Prints what the UDF gives back."""
 
-    def __init__(self, out: int, counts: Counts) -> None:
+    def __init__(self, out: int, counts: Counts, unread: trio.Event) -> None:
         self._out = out
+        self._unread = unread
         self._counts = counts
         self._writing = Writing(lambda what: _log.warning("not printed", what=what))
         self.heard = trio.current_time()
@@ -72,8 +75,12 @@ class _Printer(Front):
         self.heard = trio.current_time()
         self._counts.points_out += sum(frame.kind == pb.Response.POINT_FIELD_NUMBER for frame in frames)
         text = "".join(map(self._writing.lines, frames)).encode()
-        if text:
-            await trio.to_thread.run_sync(_write, self._out, text)
+        if text and not self._counts.unread:
+            try:
+                await trio.to_thread.run_sync(_write, self._out, text)
+            except BrokenPipeError:  # nobody reads any more: it ends as at the end of the input
+                self._counts.unread = True
+                self._unread.set()
 
     def alive(self, frame: Frame) -> None:
         self.heard = trio.current_time()
@@ -90,7 +97,7 @@ async def run(settings: RunSettings, shelter: Shelter, points: int, out: int, st
     does not take, and `UdfstoreError` when the UDF ends, hangs or refuses.
     """
     counts = Counts()
-    printer = _Printer(out, counts)
+    printer = _Printer(out, counts, stop)
     async with Host.open(settings.host, shelter, printer) as host:
         info = _message(await host.info(), pb.InfoResponse)
         chosen = options.read(settings.options, info.options)

@@ -23,7 +23,8 @@ from udfstore.cli.words import Socket
 from udfstore.client import where
 from udfstore.errors import UsageError
 from udfstore.server import logging
-from udfstore.snapshots import Dag, parse_dot, unescape
+from udfstore.snapshots import Dag, check_name, parse_dot, unescape
+from udfstore.snapshots.rounds import LEAST_INTERVAL_S
 from udfstore.tasks import FRESH, HostKind, Node, Policy
 
 _Choice = TypeVar("_Choice", bound=Enum)
@@ -154,11 +155,11 @@ def run(
             without_store=WithoutStore.parse(without_store),
         ),
         node=Node(
-            task=task,
-            name=node,
+            task=check_name(task, "the name of the task"),
+            name=check_name(node, "the name of the node"),
             dag=b"" if dag is None else read_dag(dag),
             key=key,
-            interval=duration_ns(snapshot_interval) / 1e9,
+            interval=_seconds(snapshot_interval, LEAST_INTERVAL_S, "--snapshot-interval"),
             policy=_one_of(Policy, policy, "--policy"),
             host=HostKind.RUN,
             take_over=take_over,
@@ -168,13 +169,15 @@ def run(
         ),
         options=opt or (),
         reading=_reading(group_by, group_by_name, database, retention_policy, precision),
-        timeout=duration_ns(timeout) / 1e9,
+        timeout=_seconds(timeout, 0.1, "--timeout"),
     )
     logging.configure()
     with open(0 if points == "-" else points, "rb", buffering=0, closefd=points != "-") as file:
         sockets = where.sockets() if socket is None else [socket]
         counts = trio.run(_run, settings, sockets, file.fileno())
     print(_summary(counts), file=sys.stderr)
+    if counts.unread:
+        raise BrokenPipeError
 
 
 async def _run(settings: RunSettings, sockets: list[Path], points: int) -> Counts:
@@ -222,6 +225,13 @@ def _one_of(kind: type[_Choice], word: str, option: str) -> _Choice:
     except ValueError:
         choices = ", ".join(member.value for member in kind)
         raise UsageError(f"not a value of {option}", expected=choices, got=repr(word)) from None
+
+
+def _seconds(text: str, least: float, option: str) -> float:
+    seconds = duration_ns(text) / 1e9
+    if seconds < least:
+        raise UsageError(f"{option} is too short", expected=f"{least:g} s or more", got=text)
+    return seconds
 
 
 def _summary(counts: Counts) -> str:
