@@ -301,7 +301,7 @@ class AsyncStore(AsyncTaskCalls):
             tasks.start_soon(follower.run)
             await follower.first()
             try:
-                if follower.error is not None and fallback is None:
+                if follower.error is not None and (fallback is None or follower.pinned is not None):
                     raise follower.error
                 yield follower
             except anyio.get_cancelled_exc_class():

@@ -362,3 +362,35 @@ def test_a_reader_that_goes_away_ends_the_run_with_a_last_snapshot(
         run.stdin.close()
         assert run.process.stderr is not None
         run.process.stderr.close()
+
+
+SLOW = (
+    f"import sys, time; sys.path.insert(0, {str(Path(MEAN[1]).parent)!r})\n"
+    "from moving_average import MovingAverage\n"
+    "class Slow(MovingAverage):\n"
+    "    def point(self, point):\n"
+    "        time.sleep(0.4)\n"
+    "        super().point(point)\n"
+    "Slow().serve()\n"
+)
+
+
+@pytest.mark.parametrize("more", [(), ("--no-save",)])
+def test_the_end_of_the_input_waits_for_a_slow_udf(
+    folder: Path, server: ServerProcess, task: str, more: tuple[str, ...]
+) -> None:
+    text = "".join(f"m value={value} {value}\n" for value in range(15))
+    status, lines, said = once(folder, server.socket, text, *node(task, *more), udf=(sys.executable, "-c", SLOW))
+    assert (status, len(lines)) == (0, 15), said
+    with udfstore.connect(server.socket) as store:
+        assert bool([one for one in store.tasks() if one.name == task and one.newest]) is not bool(more)
+
+
+def test_a_signal_ends_a_run_whose_udf_never_starts(folder: Path, server: ServerProcess, task: str) -> None:
+    udf = (sys.executable, "-c", "import sys, threading; print('up', file=sys.stderr); threading.Event().wait()")
+    run = Run(folder, server.socket, "--task", task, "--node", "n", udf=udf)
+    assert run.process.stderr is not None
+    while '"up"' not in run.process.stderr.readline():
+        pass
+    status, lines, said = run.end(signal.SIGTERM)
+    assert (status, lines) == (0, []), said

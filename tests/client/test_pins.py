@@ -50,3 +50,12 @@ def test_a_pin_names_a_version(text: str) -> None:
 def test_pins_reach_a_child_through_its_environment() -> None:
     assert where.pins(where.environment_of({"a": 1, "b/c": 20})[where.PINS]) == {"a": 1, "b/c": 20}
     assert where.environment_of({}) == {}
+
+
+def test_a_fallback_does_not_take_the_place_of_a_pinned_version(
+    store: Any, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(b"one", tag=f"{unique}/x")
+    monkeypatch.setenv(where.PINS, f"{unique}/x@7")
+    with pytest.raises(Exception, match=r"version 7"), store.follow(f"{unique}/x", read, fallback=b"none"):
+        pass

@@ -235,7 +235,7 @@ class Care:
             async with self.changing:  # a new one may be on its way already
                 if self.life is not life:
                     continue
-                if not again or life.said_error:
+                if not again or life.said_error or self._init is None:
                     self.fail(f"the UDF ended before it was done: {life.why}")
                     return
                 again = False

@@ -28,7 +28,7 @@ from udfstore.bridge.shelter import Shelter
 from udfstore.bridge.udf import RESTORE
 from udfstore.client.retry import Retry
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, NoServer, TooLarge, UdfstoreError
+from udfstore.errors import Closing, NoServer, TimedOut, TooLarge, UdfstoreError
 from udfstore.tasks import Joined, Model, Node, Place, Reason
 from udfstore.wire.framing import Frame
 
@@ -181,6 +181,19 @@ class Host:
         if state.blob is not None and self._standing.store is not None:
             return Snapped(whole=await self._standing.store.load(state.blob))
         return Snapped(whole=state.plain)
+
+    async def settle(self) -> bool:
+        """Return once the UDF has worked through what it was given; False: not yet, after `ask_seconds`.
+
+        Its answer to a question for its state tells: answers come behind what it was sent before.
+        """
+        try:
+            await self._care.state(0)
+        except TimedOut:
+            return False
+        except UdfstoreError as error:  # it cannot be asked; how it ends will tell
+            self._log.debug("the UDF gives no state to settle by", why=str(error))
+        return True
 
     async def stop(self) -> None:
         """End well: a last snapshot, then the end of its input; what the UDF still says goes to `front.data`."""

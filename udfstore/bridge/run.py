@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -31,6 +32,7 @@ LINE_BYTES = DATA_BYTES
 ASK_SECONDS = 1.0
 """Between two keepalives: agents that send points only with an answer are never further behind than this."""
 
+_Result = TypeVar("_Result")
 _Message = TypeVar("_Message", pb.InfoResponse, pb.InitResponse)
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -99,24 +101,44 @@ async def run(settings: RunSettings, shelter: Shelter, points: int, out: int, st
     counts = Counts()
     printer = _Printer(out, counts, stop)
     async with Host.open(settings.host, shelter, printer) as host:
-        info = _message(await host.info(), pb.InfoResponse)
-        chosen = options.read(settings.options, info.options)
-        request = pb.InitRequest(options=chosen, taskID=settings.node.task, nodeID=settings.node.name)
-        node = replace(settings.node, options=options_digest(request))
-        answer = _message(await host.init(_frame(pb.Request(init=request)), node), pb.InitResponse)
-        if not answer.success:
-            raise UsageError(f"the UDF refused to start: {answer.error or 'it gave no reason'}")
+        info = await _unless(stop, partial(_start, host, settings))
+        if info is None:
+            return counts
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_keep_alive, host, printer, settings.timeout)
             nursery.start_soon(_until, printer.broken, nursery.cancel_scope)
             with trio.CancelScope() as feeding:
                 nursery.start_soon(_until, stop, feeding)
                 await _feed(host, settings.reading, info.wants == pb.BATCH, points, counts)
+            while not await host.settle():  # a slow UDF may have much before it; a hung one is given up
+                pass
             await host.stop()
             nursery.cancel_scope.cancel()
     if printer.failure:
         raise UdfstoreError(printer.failure)
     return counts
+
+
+async def _start(host: Host, settings: RunSettings) -> pb.InfoResponse:
+    """Start the UDF, and have it joined and restored; what it said of itself."""
+    info = _message(await host.info(), pb.InfoResponse)
+    chosen = options.read(settings.options, info.options)
+    request = pb.InitRequest(options=chosen, taskID=settings.node.task, nodeID=settings.node.name)
+    node = replace(settings.node, options=options_digest(request))
+    answer = _message(await host.init(_frame(pb.Request(init=request)), node), pb.InitResponse)
+    if not answer.success:
+        raise UsageError(f"the UDF refused to start: {answer.error or 'it gave no reason'}")
+    return info
+
+
+async def _unless(event: trio.Event, do: Callable[[], Awaitable[_Result]]) -> _Result | None:
+    """What `do` gives, or None if the event comes before."""
+    result: _Result | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_until, event, nursery.cancel_scope)
+        result = await do()
+        nursery.cancel_scope.cancel()
+    return result
 
 
 async def _feed(host: Host, reading: Reading, batched: bool, points: int, counts: Counts) -> None:

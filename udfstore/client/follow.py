@@ -163,7 +163,7 @@ class Follower(Following[Model]):
         self._thread.start()
         self._first.wait()
         failure: Exception | None = self.error
-        if failure is not None and fallback is None:
+        if failure is not None and (fallback is None or self.pinned is not None):
             self.close()
             raise failure
 
