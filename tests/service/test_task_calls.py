@@ -399,3 +399,9 @@ def test_a_snapshot_that_only_a_choice_keeps_is_told_by_its_id(box: Box) -> None
     with pytest.raises(NotFound) as told:
         box.ask(tasks.FindSnapshot("pump", "nix"))
     assert told.value.expected == f"12, 11, 10, 9, 8, 7, 6, 5, 4, {first.short}"
+
+
+def test_the_beginning_of_an_id_is_no_name(box: Box) -> None:
+    id = box.commit({"a": b"a1"})
+    with pytest.raises(UsageError, match="the beginning of an ID"):
+        box.ask(tasks.NameSnapshot("pump", id.short, "1", request=request()))

@@ -270,6 +270,8 @@ class Tasks(Hosted):
         )
 
     def _check_free(self, task: str, name: str) -> None:
+        if SnapshotRef.parse(name).short:
+            raise UsageError("this cannot name a snapshot: it reads as the beginning of an ID", got=repr(name))
         other = next((s for s in self.shelf.snapshots(task) if name in s.names), None)
         if other is not None:
             raise Conflict(
