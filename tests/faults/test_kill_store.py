@@ -1,7 +1,8 @@
 """kill -9 at every system call of a save, of a tag move and of a start: what was acknowledged is there afterwards.
 
 A run without kills tells which calls a thread makes; then it is killed at the entry of each of them in turn. Starts
-make thousands of calls that change nothing; those are left out unless `UDFSTORE_CRASH` is set.
+make thousands of calls that change nothing; those, and two of three others, are left out unless `UDFSTORE_CRASH` is
+set.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ def test_killed_at_each_call_of_a_start(driver: Driver) -> None:
     shutil.rmtree(driver.root)
     shutil.copytree(wreck, driver.root)
     points, acknowledged = driver.record("start", "main", ANY if EVERY_CALL else CHANGING)
+    points = points if EVERY_CALL else points[::3]
     assert acknowledged == ["opened"]
     killed = 0
     for number, point in enumerate(points, 1):
