@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TOOLS  := strace chromium fonts-dejavu-core nginx-light caddy systemd
 PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check proto bench crash clean
+.PHONY: help setup tools demo serve test check proto bench crash clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -21,14 +22,18 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY) ## install everything into .venv
 
+tools: ## strace, Chromium and the proxies that some tests drive, from Debian's packages; needs root
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS) >/dev/null
+
 demo: $(READY) ## the main job on real data: serve, train, promote, score, swap, roll back
 	$(BIN)/python examples/water_flow/demo.py
 
 serve: $(READY) ## run a server on the usual root and socket
 	$(BIN)/udfstore serve
 
-test: $(READY) ## all tests
-	$(BIN)/python -m pytest
+test: $(READY) ## all tests, on two processors
+	$(BIN)/python -m pytest -n 2
 
 check: $(READY) ## style, types, layers, generated code
 	$(BIN)/ruff check .

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 try:
-    import anyio
     import anyio.lowlevel
     import anyio.to_thread
 except ImportError as error:
@@ -27,6 +26,7 @@ except ImportError as error:
 
 from udfstore import calls
 from udfstore.client import arguments, operations, where
+from udfstore.client.admin_async import AsyncAdminCalls
 from udfstore.client.asynchronous import AsyncLink, Opening
 from udfstore.client.conversation import ConnectionLost, Conversation
 from udfstore.client.files import OpenBlob, SpooledBlob, new_spool
@@ -57,7 +57,7 @@ def connect(
     return Opening(AsyncStore(paths, where.claim() if claim is None else claim, place)._first)
 
 
-class AsyncStore(AsyncTaskCalls):
+class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
     """A store behind a server's socket, for tasks of one event loop; see `udfstore.client.base.BaseStore`."""
 
     def __init__(self, paths: Iterable[Path], claim: Claim, place: Place = NOWHERE) -> None:

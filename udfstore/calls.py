@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from udfstore import tasks
+from udfstore import admin, tasks
 from udfstore.digest import BlobId
 from udfstore.model import Author, BlobInfo, Entry
 from udfstore.refs import Prefix, Ref, Tag
@@ -332,6 +332,7 @@ class Session:
     """One connection as the register holds it.
 
     `role` is `owner` of a connection that is the node at `place`, `copy` of one beside it that stores nothing.
+    `heard_ns`: when its last complete frame came (0: none has); nodes are asked for signs of life, clients are not.
     """
 
     id: int
@@ -341,13 +342,28 @@ class Session:
     following: tuple[Following, ...] = ()
     place: tasks.Place = tasks.NOWHERE
     role: str = ""
+    heard_ns: int = 0
 
 
 ContentCall = Save | Load
-StreamCall = ListBlobs | ListTags | History | Watch | Sessions | tasks.StreamCall
+StreamCall = ListBlobs | ListTags | History | Watch | Sessions | tasks.StreamCall | admin.StreamCall
 ChangeCall = Move | Rollback | Untag | Delete | Used | tasks.ChangeCall
-PlainCall = Stat | Verify | Why | Missing | GetTag | Status | tasks.PlainCall | ChangeCall
+PlainCall = Stat | Verify | Why | Missing | GetTag | Status | tasks.PlainCall | admin.PlainCall | ChangeCall
 Call = ContentCall | StreamCall | PlainCall
 
-Result = Saved | Loaded | BlobInfo | Kept | MissingIds | Deleted | Moved | Entry | Noted | Health | tasks.Result | None
-Item = BlobInfo | Entry | Session | tasks.Item
+Result = (
+    Saved
+    | Loaded
+    | BlobInfo
+    | Kept
+    | MissingIds
+    | Deleted
+    | Moved
+    | Entry
+    | Noted
+    | Health
+    | tasks.Result
+    | admin.Result
+    | None
+)
+Item = BlobInfo | Entry | Session | tasks.Item | admin.Item

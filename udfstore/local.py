@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from udfstore import calls
+from udfstore import admin, calls
 from udfstore.client.base import NEEDS_SERVER, BaseStore
 from udfstore.client.files import OpenBlob, RawBlob
 from udfstore.client.operations import Take
@@ -132,8 +132,13 @@ class LocalStore(BaseStore):
             _read(file, head, begin(head))
         return head
 
-    def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]:
+    def _items(self, call: calls.StreamCall) -> Generator[calls.Item]:
         service, kind = self._ours, type(call)
+        if isinstance(call, admin.Backup):
+            with service.backup(self._caller) as batches:
+                for batch in batches:
+                    yield from batch
+            return
         answer = service.stream.get(kind) or service.slow_stream.get(kind)
         if answer is None:
             raise Unsupported(NEEDS_SERVER)

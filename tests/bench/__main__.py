@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.bench.command import command_probes
 from tests.bench.content import content_probes
+from tests.bench.http import http_probes
 from tests.bench.machine import describe
 from tests.bench.memory import memory_probes
 from tests.bench.relay import relay_probes
@@ -23,6 +24,7 @@ from tests.bench.tags import tag_probes, watch_probes
 
 GROUPS: dict[str, Callable[[Stand], AbstractContextManager[list[Probe]]]] = {
     "content": content_probes,
+    "http": http_probes,
     "small": small_probes,
     "tags": tag_probes,
     "watch": watch_probes,

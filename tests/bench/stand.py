@@ -48,6 +48,7 @@ class Served:
 
     socket: Path
     pid: int
+    root: Path
 
     def memory_mib(self, kind: str) -> float:
         """`VmRSS` (now) or `VmHWM` (the most so far) as the kernel counts it (proc_pid_status(5), in kB)."""
@@ -79,12 +80,12 @@ class Stand:
         shutil.rmtree(self.folder)
 
     @contextmanager
-    def server(self) -> Iterator[Served]:
+    def server(self, *flags: str) -> Iterator[Served]:
         """A fresh store and its server."""
         root, path = self.folder / f"root{self._started}", self.folder / f"{self._started}.sock"
         try:
-            with self._process(*SERVE, "--root", str(root), "--socket", str(path)) as pid:
-                yield Served(path, pid)
+            with self._process(*SERVE, "--root", str(root), "--socket", str(path), *flags) as pid:
+                yield Served(path, pid, root)
         finally:
             shutil.rmtree(root, ignore_errors=True)
 
@@ -98,6 +99,18 @@ class Stand:
                 yield folder
         finally:
             shutil.rmtree(folder)
+
+    @contextmanager
+    def peer(self, port: int, *command: str) -> Iterator[int]:
+        """Another program that listens at a port of this machine, from when it answers there; gives its process."""
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                _wait_answering(process, port, command)
+                yield process.pid
+            finally:
+                process.terminate()
+                process.wait()
 
     @contextmanager
     def _process(self, *command: str) -> Iterator[int]:
@@ -124,3 +137,26 @@ class Stand:
         if ready.fileno() not in heard:
             said = (self.folder / "log").read_text(errors="replace")[-2000:]
             raise SystemExit(f"{' '.join(command)} did not become ready; it said:\n{said}")
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody has at present."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_answering(process: subprocess.Popen[bytes], port: int, command: tuple[str, ...]) -> None:
+    ended = os.pidfd_open(process.pid)
+    try:
+        for _ in range(START_SECONDS * 50):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                if select.select([ended], [], [], 0.02)[0]:
+                    break
+            else:
+                return
+    finally:
+        os.close(ended)
+    raise SystemExit(f"{' '.join(command)} does not answer at port {port}")

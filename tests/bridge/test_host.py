@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 from host_kit import (
     MOVING_AVERAGE,
@@ -29,6 +30,7 @@ from host_kit import (
 )
 
 from udfstore._pb import udfstore_pb2 as pb
+from udfstore.bridge import life
 from udfstore.bridge.host import HostSettings
 from udfstore.bridge.udf import BEGIN, END
 from udfstore.errors import NotFound, UdfstoreError
@@ -274,6 +276,20 @@ time.sleep(60)
         await host.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_a_udf_that_was_told_to_end_may_take_its_time_after_its_last_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Large libraries are slow to leave: that is no crash, and no reason to begin the UDF once more."""
+    monkeypatch.setattr(life, "WORDS_SECONDS", 0.01)
+    with structlog.testing.capture_logs() as logged:
+        async with hosted(program("Udf().serve(); os.close(1); time.sleep(0.3)")) as (host, front):
+            await host.init(init(), NODE)
+            pid = pid_of(host)
+            await host.stop()
+            assert pid_of(host) == pid
+    assert (front.failure, [entry for entry in logged if entry["log_level"] == "error"]) == ("", [])
 
 
 async def test_nothing_is_left_of_a_host_that_is_cancelled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,11 +219,14 @@ async def test_a_second_one_stays_a_copy_when_the_server_comes_back(own_server: 
 # --- the server away -----------------------------------------------------------------------------------------------
 
 
-async def test_the_server_goes_and_comes_and_no_point_is_lost(own_server: ServerProcess, place: Node) -> None:
+@pytest.mark.parametrize("go", [ServerProcess.kill, ServerProcess.stop], ids=["killed", "upgraded"])
+async def test_the_server_goes_and_comes_and_no_point_is_lost(
+    own_server: ServerProcess, place: Node, go: Callable[[ServerProcess], int]
+) -> None:
     async with hosted(socket=own_server.socket) as (host, front):
         await host.init(init(), place)
         await host.data(points(0, 5))
-        own_server.kill()
+        await trio.to_thread.run_sync(go, own_server)
         await host.data(points(5, 10))
         assert (await host.snapshot()).whole == b'{"g": [7.0, 8.0, 9.0]}'
         own_server.start()

@@ -14,7 +14,8 @@ import trio
 from trio.testing import MockClock
 
 from udfstore._pb import udfstore_pb2 as pb
-from udfstore.bridge.dots import Api, Telling, Told, options_digest, parse_task, parse_time
+from udfstore.bridge import options
+from udfstore.bridge.dots import Api, Telling, Told, parse_task, parse_time
 from udfstore.bridge.known import Known, folder
 from udfstore.errors import NoServer, NotFound, UsageError
 
@@ -209,7 +210,7 @@ def test_options_mean_the_same_in_any_order() -> None:
     size = pb.Option(name="size", values=[pb.OptionValue(type=pb.INT, intValue=3)])
     other = pb.Option(name="size", values=[pb.OptionValue(type=pb.INT, intValue=4)])
     field = pb.Option(name="field", values=[pb.OptionValue(type=pb.STRING, stringValue="v")])
-    digest = options_digest(pb.InitRequest(options=[size, field], taskID="t", nodeID="n"))
-    assert digest == options_digest(pb.InitRequest(options=[field, size]))
-    assert digest != options_digest(pb.InitRequest(options=[field, other]))
-    assert options_digest(pb.InitRequest(taskID="t")) == ""
+    digest = options.digest(pb.InitRequest(options=[size, field], taskID="t", nodeID="n"))
+    assert digest == options.digest(pb.InitRequest(options=[field, size]))
+    assert digest != options.digest(pb.InitRequest(options=[field, other]))
+    assert options.digest(pb.InitRequest(taskID="t")) == ""

@@ -5,10 +5,13 @@ The UDF here speaks udfstore's messages with the generated code, a byte at a tim
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import structlog
 import trio
 from host_kit import NODE, hosted, init, kill, point, points, succeeded, until
 from kit import ServerProcess
@@ -166,6 +169,28 @@ async def test_who_never_says_hello_is_told_nothing_of_ours(server: ServerProces
         await host.data(points(1, 3))
         await host.stop()
     assert front.values == [1, 3]
+
+
+async def test_a_conversation_that_a_udf_ends_with_its_run_is_no_news(
+    server: ServerProcess, place: Node, tmp_path: Path
+) -> None:
+    """It says goodbye at the end of its input, and is there still when the server hangs up."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    ends = f"if not data: say(goodbye=pb.Goodbye()); open({str(gate)!r}).read(); sys.exit(0)"
+    polite = (sys.executable, "-c", _AGENT.replace("if not data: sys.exit(0)", ends))
+
+    def ended() -> list[str]:
+        return [entry["log_level"] for entry in logged if entry["event"] == "the UDF's own conversation ended"]
+
+    with structlog.testing.capture_logs() as logged:
+        async with hosted(HostSettings(polite), server.socket) as (host, front), trio.open_nursery() as nursery:
+            await host.init(init(), place)
+            await host.data(points(1, 3))
+            nursery.start_soon(host.stop)
+            await until(ended)
+            gate.write_bytes(b"")
+    assert (ended(), front.values) == (["debug"], [1, 3])
 
 
 def frame(size: int) -> Frame:

@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
 from host_kit import SECONDS, old_udf
 from kit import ServerProcess, eventually, in_thread
 
 import udfstore
+from udfstore.bridge.host import HostSettings, Shelter
 from udfstore.bridge.points import Reading
+from udfstore.bridge.run import RunSettings
+from udfstore.bridge.run import run as drive
+from udfstore.tasks import HostKind, Node
 
 MEAN = old_udf("moving_average")
 
@@ -92,6 +97,14 @@ def test_blank_lines_end_the_batches_of_a_batch_udf(folder: Path, server: Server
     assert lines.count("") == 2
 
 
+def test_how_much_is_logged_and_in_which_form_may_be_said(folder: Path, server: ServerProcess, task: str) -> None:
+    options = node(task, "--log-level", "debug", "--log-format", "human")
+    status, _, said = once(folder, server.socket, "m value=1 1\n", *options)
+    assert status == 0, said
+    assert "the UDF started" in said
+    assert '"event"' not in said
+
+
 def test_a_line_that_is_none_is_told_with_its_number(folder: Path, server: ServerProcess, task: str) -> None:
     status, lines, said = once(folder, server.socket, "m value=1 1\nnonsense\n# a comment\nm value=3 2\n", *node(task))
     assert (status, [mean_of(line) for line in lines]) == (0, [1, 2])
@@ -105,6 +118,8 @@ def test_a_line_that_is_none_is_told_with_its_number(folder: Path, server: Serve
         (("--opt", "colour=red"), "no such option (expected field, size, got 'colour')"),
         (("--opt", "size=many"), "a value of the option 'size' (expected a whole number of 64 bits, got 'many')"),
         (("--restore", "nobody"), "nobody"),
+        (("--log-level", "all"), "--log-level (expected debug, info, warning, error, got 'all')"),
+        (("--log-format", "xml"), "--log-format (expected auto, human, json, got 'xml')"),
         (("--policy", "lax"), "expected strict, upstream, key, got 'lax'"),
         (("--snapshot-interval", "often"), "not a duration (expected 10s, 1h30m, 250ms, got 'often')"),
         (("--task", "a\nb"), "the name of the task holds no control characters"),
@@ -369,21 +384,30 @@ SLOW = (
     "from moving_average import MovingAverage\n"
     "class Slow(MovingAverage):\n"
     "    def point(self, point):\n"
-    "        time.sleep(0.4)\n"
+    "        time.sleep(0.1)\n"
     "        super().point(point)\n"
     "Slow().serve()\n"
 )
 
 
-@pytest.mark.parametrize("more", [(), ("--no-save",)])
-def test_the_end_of_the_input_waits_for_a_slow_udf(
-    folder: Path, server: ServerProcess, task: str, more: tuple[str, ...]
+@pytest.mark.parametrize("no_save", [False, True])
+async def test_the_end_of_the_input_waits_for_a_slow_udf(
+    folder: Path, server: ServerProcess, task: str, no_save: bool
 ) -> None:
-    text = "".join(f"m value={value} {value}\n" for value in range(15))
-    status, lines, said = once(folder, server.socket, text, *node(task, *more), udf=(sys.executable, "-c", SLOW))
-    assert (status, len(lines)) == (0, 15), said
+    """Longer than a UDF that was told to end is given."""
+    points, out = folder / "points", folder / "out"
+    points.write_text("".join(f"m value={value} {value}\n" for value in range(20)))
+    settings = RunSettings(
+        host=HostSettings((sys.executable, "-c", SLOW), stop_seconds=1.5),
+        node=Node(task, "mean2", host=HostKind.RUN, no_save=no_save),
+        options=("field=value", "size=3"),
+    )
+    with points.open("rb") as reads, out.open("wb") as writes, trio.fail_after(SECONDS):
+        async with Shelter([server.socket]) as shelter:
+            await drive(settings, shelter, reads.fileno(), writes.fileno(), trio.Event())
+    assert len(out.read_text().splitlines()) == 20
     with udfstore.connect(server.socket) as store:
-        assert bool([one for one in store.tasks() if one.name == task and one.newest]) is not bool(more)
+        assert bool([one for one in store.tasks() if one.name == task and one.newest]) is not no_save
 
 
 def test_a_signal_ends_a_run_whose_udf_never_starts(folder: Path, server: ServerProcess, task: str) -> None:

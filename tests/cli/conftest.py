@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_kit import Done, Process, Run, Serving, clean_environment
+from cli_kit import Done, Process, Run, clean_environment
+from kit import ServerProcess
 
 from udfstore.cli import main
 
@@ -19,12 +20,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The socket of a server of this module's own."""
     folder = tmp_path_factory.mktemp("server")
-    serving = Serving(environment, "--root", str(folder / "root"), "--socket", str(folder / "s"))
-    yield folder / "s"
-    assert serving.stop() == 0
+    with ServerProcess(folder / "root", folder / "s") as serving:
+        yield serving.socket
+        assert serving.stop() == 0
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from udfstore import plain
 from udfstore.calls import Deleted, Kept
 from udfstore.cli import output, show
 from udfstore.cli.show_tasks import ago
@@ -107,7 +108,7 @@ def test_a_claim_is_shown_as_one() -> None:
 
 
 def test_json_names_every_field_of_an_entry() -> None:
-    assert output.plain(ENTRY) == {
+    assert plain.plain(ENTRY) == {
         "tag": "models/x",
         "version": 7,
         "id": str(ID),
@@ -133,21 +134,21 @@ def test_json_names_every_field_of_an_entry() -> None:
 
 def test_json_of_an_entry_in_brief_leaves_out_what_is_not_known() -> None:
     known = {"tag", "version", "id", "size", "revision", "time", "origin", "source"}
-    assert set(output.plain(Kept(BlobInfo(ID, 3), (ENTRY.brief,), ()))["named"][0]) == known
+    assert set(plain.plain(Kept(BlobInfo(ID, 3), (ENTRY.brief,), ()))["named"][0]) == known
 
 
 def test_json_of_times_and_ids_that_are_not_known_is_null() -> None:
-    assert output.plain(BlobInfo(ID, 3))["saved"] is None
-    assert output.plain(entry(8, None))["id"] is None
+    assert plain.plain(BlobInfo(ID, 3))["saved"] is None
+    assert plain.plain(entry(8, None))["id"] is None
 
 
 def test_json_of_every_other_answer() -> None:
-    assert output.plain(Deleted(ID, 3, ("x@1",))) == {"id": str(ID), "size": 3, "versions": ["x@1"], "more": 0}
-    assert output.plain(Event(42, ())) == {"revision": 42, "entries": [], "present": False}
-    assert output.plain(b"\x01\xff") == "01ff"
-    assert output.plain(Reason.MANUAL) == "manual"
+    assert plain.plain(Deleted(ID, 3, ("x@1",))) == {"id": str(ID), "size": 3, "versions": ["x@1"], "more": 0}
+    assert plain.plain(Event(42, ())) == {"revision": 42, "entries": [], "present": False}
+    assert plain.plain(b"\x01\xff") == "01ff"
+    assert plain.plain(Reason.MANUAL) == "manual"
     with pytest.raises(TypeError, match="object has no form in JSON"):
-        output.plain(object())
+        plain.plain(object())
 
 
 def test_an_array_is_written_as_its_items_come(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,6 +131,16 @@ def test_what_a_start_is_from_is_chosen(udfstore: Run, server: Path, store: Stor
     assert given == []
 
 
+def test_a_choice_for_now_says_whether_there_is_a_node_to_restart(
+    udfstore: Run, server: Path, store: Store, task: str
+) -> None:
+    alone = udfstore("snapshot", "use", task, "1", "--now", "--socket", server)
+    assert f"{task} is given snapshot 1 at its next start; no node of it is connected now" in alone.err
+    with store.join(Node(task, "pump1", json.dumps(DAG).encode()), snapshot=state(3), restore=len):
+        connected = udfstore("snapshot", "use", task, "1", "--now", "--socket", server)
+    assert "its connected nodes are restarted now" in connected.err
+
+
 def test_a_state_is_written_as_it_was(udfstore: Run, server: Path, task: str, tmp_path: Path) -> None:
     flags = ["--socket", server]
     assert udfstore("snapshot", "get", task, "pump1", *flags).out == b"\x00state 2"
@@ -161,6 +171,18 @@ def test_a_plan_is_made_from_either_form_of_a_dag(
     assert [row[0] for row in rows] == ["stream0", "pump1"]
     assert rows[0][2] == "fresh"
     assert rows[1][2].startswith("snapshot 2, ")
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_plan_of_a_task_that_nobody_knows_says_so(
+    udfstore: Run, server: Path, task: str, tmp_path: Path, form: list[str]
+) -> None:
+    (tmp_path / "dag").write_text(DOT)
+    planned = udfstore("snapshot", "plan", "a tpyo", "--dag", tmp_path / "dag", *form, "--socket", server)
+    assert planned.status == 0
+    assert "pump1" in planned.text
+    assert "no snapshot of the task 'a tpyo' is kept" in planned.err
+    assert udfstore("snapshot", "plan", task, "--dag", tmp_path / "dag", *form, "--socket", server).err == ""
 
 
 def test_a_plan_shows_what_is_lost(udfstore: Run, server: Path, task: str, tmp_path: Path) -> None:

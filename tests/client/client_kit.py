@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,11 @@ class Awaited:
 
     def follow(self, *arguments: Any, **options: Any) -> AbstractContextManager[Any]:
         return self._portal.wrap_async_context_manager(self._store.follow(*arguments, **options))
+
+    @contextmanager
+    def backup(self) -> Iterator[Iterator[Any]]:
+        with self._portal.wrap_async_context_manager(self._store.backup()) as items:
+            yield self._iterate(items)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)

@@ -47,6 +47,23 @@ def change(root: Path, number: int) -> None:
     say(f"moved {moved.entries[0].version} {id.hex}")
 
 
+def upload(root: Path, number: int) -> None:
+    """Bring a resumable upload in two parts."""
+    store = Store(root, limits=LIMITS)
+    committer = next(thread for thread in threading.enumerate() if thread.name == "committer")
+    wait_for_go(committer.native_id or 0)
+    data = content(number)
+    name = store.uploads.begin(len(data), None, Author("local")).name
+    say(f"begun {name}")
+    part = store.uploads.append(name, 0)
+    part.write(data[:10])
+    part.write(data[10:20])
+    say(f"offset {part.commit().offset}")
+    part = store.uploads.append(name, 20)
+    part.write(data[20:])
+    say(f"saved {part.finish().id.hex}")
+
+
 def start(root: Path, number: int) -> None:
     """Open the store that a kill left."""
     wait_for_go(0)
@@ -65,7 +82,7 @@ def main() -> None:
         scenario, root, number = line.split()
         child = os.fork()
         if child == 0:
-            {"change": change, "start": start}[scenario](Path(root), int(number))
+            {"change": change, "start": start, "upload": upload}[scenario](Path(root), int(number))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         say(f"ended {os.waitstatus_to_exitcode(status)}")

@@ -119,6 +119,42 @@ def test_killed_at_each_call_of_a_save_and_a_move(driver: Driver, thread: str) -
     assert killed > len(points) * 0.8, "threads wait for each other as it comes; most calls come each time"
 
 
+def test_killed_at_each_call_of_a_resumable_upload(driver: Driver) -> None:
+    with Store(driver.root, limits=LIMITS):
+        pass
+    points, acknowledged = driver.record("upload", "main", ANY)
+    assert [line.split()[0] for line in acknowledged] == ["begun", "offset", "saved"]
+    check_uploads(driver.root, content(0), dict(line.split() for line in acknowledged))
+    assert {"fdatasync", "linkat", "fsync"} <= {name for name, _ in points}
+    killed = 0
+    for number, point in enumerate(points, 1):
+        status, acknowledged = driver.kill("upload", number, "main", point)
+        told = dict(line.split() for line in acknowledged)
+        killed += status == KILLED
+        check_uploads(driver.root, content(number), told)
+    assert killed > len(points) * 0.8, "threads wait for each other as it comes; most calls come each time"
+
+
+def check_uploads(root: Path, data: bytes, told: dict[str, str]) -> None:
+    """What was told holds; each upload stands where its file ends, and can be gone on with to its end."""
+    with Store(root, limits=LIMITS) as store:
+        names = {path.name[:32] for path in (root / "uploads").iterdir()}
+        assert names >= ({told["begun"]} if "begun" in told else set())
+        for name in names:
+            found = store.uploads.find(name)
+            path = root / "uploads" / name
+            assert found.complete or found.offset == path.stat().st_size
+            assert found.offset >= int(told.get("offset", 0))
+            assert found.complete or "saved" not in told
+            part = store.uploads.append(name, found.offset)
+            part.write(data[found.offset :])
+            saved = part.finish()
+            assert saved.id == BlobId.of(data)
+            assert store.verify(saved.id).size == len(data)
+            assert not path.exists()
+            store.uploads.drop(name)
+
+
 def test_killed_at_each_call_of_a_start(driver: Driver) -> None:
     ledger = Ledger()
     with Store(driver.root, limits=LIMITS):

@@ -422,3 +422,23 @@ def test_a_task_with_connected_nodes_is_not_deleted(live: LiveServer, task: str)
         assert len(client.until("result").result.dropped.snapshots) == 1
         with RawNode(live.socket, task) as node:
             assert node.arrive().why == "the task has no snapshot"
+
+
+# --- signs of life -------------------------------------------------------------------------------------------------
+
+
+def test_sessions_tell_when_something_last_came_of_a_node(live: LiveServer, task: str) -> None:
+    with RawNode(live.socket, task, timeout_ms=2000) as node, RawClient(live.socket, credit=False) as client:
+        node.arrive()
+        calls = iter(range(1, 10_000))
+
+        def told() -> pb.Session:
+            client.call(next(calls), sessions=pb.Sessions())
+            sessions = client.until("page").page.sessions
+            client.until("result")
+            return next(session for session in sessions if session.place.task == task)
+
+        first = told()
+        assert first.heard_ns >= first.since_ns
+        node.send(pb.Response(keepalive=pb.KeepaliveResponse(time=1)))
+        assert eventually(lambda: told().heard_ns > first.heard_ns)

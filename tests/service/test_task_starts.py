@@ -102,9 +102,11 @@ def test_a_choice_counts_until_it_is_spent(box: Box) -> None:
     first = box.commit({"a": b"a1"})
     box.commit({"a": b"a2"})
     box.ask(tasks.UseSnapshot("pump", "1", request=request()))
-    start = box.tasks.given(Node("pump", "a"))
-    assert start.snapshot
-    assert (start.choice, start.snapshot.number) == (Choice(first), 1)
+    node = Node("pump", "a")
+    _, fingerprint, ids = box.tasks.identify(node)
+    given = box.tasks.given(node)
+    assert given.snapshot
+    assert (box.tasks.kept(node, fingerprint, ids).choice, given.snapshot.number) == (Choice(first), 1)
     assert box.given() == (b"a1", "SAME_NODE"), "until it is spent"
     assert box.given(resumed=7)[0] == b"a2", "who goes on has started before"
     box.commit({"a": b"a3"}, choice=Choice(None))
@@ -112,8 +114,8 @@ def test_a_choice_counts_until_it_is_spent(box: Box) -> None:
     revision = box.store.revision
     box.commit({"a": b"a4"}, choice=Choice(first))
     assert box.store.revision == revision + 1, "both in one record: no kill comes between"
-    start = box.tasks.given(Node("pump", "a"))
-    assert (start.choice, start.snapshot and start.snapshot.number) == (None, 4)
+    given = box.tasks.given(node)
+    assert (box.tasks.kept(node, fingerprint, ids).choice, given.snapshot and given.snapshot.number) == (None, 4)
 
 
 def test_rounds_begin_with_what_the_start_is_from(box: Box) -> None:

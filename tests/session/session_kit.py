@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from udfstore import calls, tasks
+from udfstore import admin, calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.model import Author, BlobInfo, Claim, Entry, Event
@@ -199,6 +199,9 @@ nodes = st.builds(
     snapshot=words, source=words, not_before_ns=numbers, timeout=longer,
 )  # fmt: skip
 
+cans = st.sampled_from(admin.Can)
+tokens = st.builds(admin.Token, words, cans, times)
+
 steps = st.builds(calls.Step, tags, refs, maybe_number, maybe_labels, id_lists)
 untags = st.lists(tags, min_size=1, max_size=4).flatmap(
     lambda tags: st.builds(
@@ -249,6 +252,12 @@ CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
         tasks.ListUses, words, st.one_of(st.none(), tags), st.one_of(st.none(), times), st.booleans()
     ),
     tasks.AwaitFollowers: st.builds(tasks.AwaitFollowers, tags, numbers, seconds),
+    admin.AddToken: st.builds(admin.AddToken, st.from_regex(admin.TOKEN_NAME, fullmatch=True), cans),
+    admin.RemoveToken: st.builds(admin.RemoveToken, words),
+    admin.ListTokens: st.builds(admin.ListTokens),
+    admin.MakeLink: st.builds(admin.MakeLink),
+    admin.ReadMetrics: st.builds(admin.ReadMetrics, st.booleans()),
+    admin.Backup: st.builds(admin.Backup),
 }
 ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     BlobInfo: infos,
@@ -260,6 +269,14 @@ ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     tasks.NodeState: states,
     tasks.Given: given_items,
     tasks.Use: uses,
+    admin.Token: tokens,
+    admin.Text: st.builds(admin.Text, words),
+    admin.BackupHead: st.builds(
+        admin.BackupHead, st.binary(max_size=16), numbers, numbers, words, numbers, numbers, numbers, times
+    ),
+    admin.BackupBlob: st.builds(admin.BackupBlob, ids, numbers, numbers),
+    admin.LogPart: st.builds(admin.LogPart, numbers, st.binary(max_size=20)),
+    admin.BackupEnd: st.builds(admin.BackupEnd),
 }
 RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     calls.Saved: st.builds(calls.Saved, ids, numbers, st.booleans(), st.one_of(st.none(), entries)),
@@ -277,5 +294,8 @@ RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     tasks.Snapshot: snapshots,
     tasks.Taken: st.builds(tasks.Taken, st.one_of(st.none(), snapshots), st.booleans(), words),
     tasks.Dropped: st.builds(tasks.Dropped, st.lists(snapshots, max_size=3).map(tuple)),
+    admin.Token: tokens,
+    admin.NewToken: st.builds(admin.NewToken, tokens, words),
+    admin.Link: st.builds(admin.Link, words, counts),
     type(None): st.none(),
 }

@@ -6,7 +6,7 @@ import typing
 
 from session_kit import CALLS, ITEMS, RESULTS, WELCOME
 
-from udfstore import calls, errors, tasks
+from udfstore import admin, calls, errors, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.model import Event
 from udfstore.session import requests
@@ -48,7 +48,7 @@ def test_every_item_is_tried() -> None:
 
 
 def test_enums_have_the_same_members_at_both_ends() -> None:
-    for kind, wire in ((tasks.Policy, pb.Policy), (tasks.HostKind, pb.HostKind)):
+    for kind, wire in ((tasks.Policy, pb.Policy), (tasks.HostKind, pb.HostKind), (admin.Can, pb.Can)):
         assert [member.name for member in kind] == wire.keys()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from store_kit import AUTHOR, START_NS, Clock, commit, delete, move, read, request, rollback, save, untag
 
-from udfstore.calls import Delete, Move, Noted, Rollback, Step, Untag, Used
+from udfstore.calls import Delete, Move, Noted, Rollback, Saved, Step, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, Mismatch, NotFound, UsageError
 from udfstore.model import Place
@@ -74,6 +74,19 @@ class StoreConformance:
             upload.write(b"content")
         upload.abort()
         assert store.totals() == (0, 0, 0)
+
+    def test_content_in_several_requests_is_the_same_content(self, store: Store) -> None:
+        name = store.uploads.begin(4, BlobId.of(b"abcd"), AUTHOR).name
+        for offset, piece in enumerate((b"a", b"b")):
+            part = store.uploads.append(name, offset)
+            part.write(piece)
+            assert part.commit().offset == offset + 1
+        with pytest.raises(Conflict):
+            store.uploads.append(name, 1)
+        part = store.uploads.append(name, 2)
+        part.write(b"cd")
+        assert part.finish() == store.uploads.find(name).saved == Saved(BlobId.of(b"abcd"), 4, existed=False)
+        assert read(store, BlobId.of(b"abcd")) == b"abcd"
 
     def test_what_is_missing(self, store: Store) -> None:
         here, not_here = save(store, b"here"), BlobId.of(b"not here")

@@ -30,6 +30,12 @@ class HostKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DIRECT: _ClassVar[HostKind]
     KAPACITOR: _ClassVar[HostKind]
     RUN: _ClassVar[HostKind]
+
+class Can(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    METRICS: _ClassVar[Can]
+    READ: _ClassVar[Can]
+    WRITE: _ClassVar[Can]
 STREAM: EdgeType
 BATCH: EdgeType
 BOOL: ValueType
@@ -43,6 +49,9 @@ KEY: Policy
 DIRECT: HostKind
 KAPACITOR: HostKind
 RUN: HostKind
+METRICS: Can
+READ: Can
+WRITE: Can
 
 class Request(_message.Message):
     __slots__ = ("info", "init", "keepalive", "snapshot", "restore", "begin", "point", "end", "welcome", "closing", "head", "chunk", "page", "result", "fault", "credit", "joined", "restart")
@@ -493,7 +502,7 @@ class Closing(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call", "request", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers")
+    __slots__ = ("call", "request", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     SAVE_FIELD_NUMBER: _ClassVar[int]
@@ -526,6 +535,12 @@ class Call(_message.Message):
     PLAN_RESTORE_FIELD_NUMBER: _ClassVar[int]
     LIST_USES_FIELD_NUMBER: _ClassVar[int]
     AWAIT_FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
+    ADD_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LIST_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAKE_LINK_FIELD_NUMBER: _ClassVar[int]
+    READ_METRICS_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_FIELD_NUMBER: _ClassVar[int]
     call: int
     request: bytes
     save: Save
@@ -558,7 +573,13 @@ class Call(_message.Message):
     plan_restore: PlanRestore
     list_uses: ListUses
     await_followers: AwaitFollowers
-    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ...) -> None: ...
+    add_token: AddToken
+    remove_token: RemoveToken
+    list_tokens: ListTokens
+    make_link: MakeLink
+    read_metrics: ReadMetrics
+    backup: Backup
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call",)
@@ -595,7 +616,7 @@ class Head(_message.Message):
     def __init__(self, call: _Optional[int] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
 
 class Page(_message.Message):
-    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses")
+    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses", "tokens", "texts", "backup_heads", "backup_blobs", "log_parts", "backup_ends")
     CALL_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -606,6 +627,12 @@ class Page(_message.Message):
     STATES_FIELD_NUMBER: _ClassVar[int]
     GIVEN_FIELD_NUMBER: _ClassVar[int]
     USES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_HEADS_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_BLOBS_FIELD_NUMBER: _ClassVar[int]
+    LOG_PARTS_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_ENDS_FIELD_NUMBER: _ClassVar[int]
     call: int
     blobs: _containers.RepeatedCompositeFieldContainer[Blob]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
@@ -616,10 +643,16 @@ class Page(_message.Message):
     states: _containers.RepeatedCompositeFieldContainer[NodeState]
     given: _containers.RepeatedCompositeFieldContainer[Given]
     uses: _containers.RepeatedCompositeFieldContainer[Use]
-    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ...) -> None: ...
+    tokens: _containers.RepeatedCompositeFieldContainer[Token]
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    backup_heads: _containers.RepeatedCompositeFieldContainer[BackupHead]
+    backup_blobs: _containers.RepeatedCompositeFieldContainer[BackupBlob]
+    log_parts: _containers.RepeatedCompositeFieldContainer[LogPart]
+    backup_ends: _containers.RepeatedCompositeFieldContainer[BackupEnd]
+    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[Token, _Mapping]]] = ..., texts: _Optional[_Iterable[str]] = ..., backup_heads: _Optional[_Iterable[_Union[BackupHead, _Mapping]]] = ..., backup_blobs: _Optional[_Iterable[_Union[BackupBlob, _Mapping]]] = ..., log_parts: _Optional[_Iterable[_Union[LogPart, _Mapping]]] = ..., backup_ends: _Optional[_Iterable[_Union[BackupEnd, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok", "snapshot", "taken", "dropped")
+    __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok", "snapshot", "taken", "dropped", "token", "new_token", "link")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SAVED_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
@@ -635,6 +668,9 @@ class Result(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     TAKEN_FIELD_NUMBER: _ClassVar[int]
     DROPPED_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    NEW_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
     call: int
     saved: Saved
     loaded: Loaded
@@ -650,7 +686,10 @@ class Result(_message.Message):
     snapshot: Snapshot
     taken: Taken
     dropped: Dropped
-    def __init__(self, call: _Optional[int] = ..., saved: _Optional[_Union[Saved, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., missing: _Optional[_Union[MissingIds, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ..., moved: _Optional[_Union[Moved, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., ok: _Optional[_Union[Ok, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ...) -> None: ...
+    token: Token
+    new_token: NewToken
+    link: Link
+    def __init__(self, call: _Optional[int] = ..., saved: _Optional[_Union[Saved, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., missing: _Optional[_Union[MissingIds, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ..., moved: _Optional[_Union[Moved, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., ok: _Optional[_Union[Ok, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., new_token: _Optional[_Union[NewToken, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("call", "code", "message", "expected", "got")
@@ -1043,7 +1082,7 @@ class Sessions(_message.Message):
     def __init__(self) -> None: ...
 
 class Session(_message.Message):
-    __slots__ = ("id", "author", "since_ns", "calls", "following", "place", "role")
+    __slots__ = ("id", "author", "since_ns", "calls", "following", "place", "role", "heard_ns")
     ID_FIELD_NUMBER: _ClassVar[int]
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     SINCE_NS_FIELD_NUMBER: _ClassVar[int]
@@ -1051,6 +1090,7 @@ class Session(_message.Message):
     FOLLOWING_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
+    HEARD_NS_FIELD_NUMBER: _ClassVar[int]
     id: int
     author: Author
     since_ns: int
@@ -1058,7 +1098,8 @@ class Session(_message.Message):
     following: _containers.RepeatedCompositeFieldContainer[Following]
     place: Place
     role: str
-    def __init__(self, id: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., since_ns: _Optional[int] = ..., calls: _Optional[int] = ..., following: _Optional[_Iterable[_Union[Following, _Mapping]]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., role: _Optional[str] = ...) -> None: ...
+    heard_ns: int
+    def __init__(self, id: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., since_ns: _Optional[int] = ..., calls: _Optional[int] = ..., following: _Optional[_Iterable[_Union[Following, _Mapping]]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., role: _Optional[str] = ..., heard_ns: _Optional[int] = ...) -> None: ...
 
 class Following(_message.Message):
     __slots__ = ("tag", "version", "id", "error")
@@ -1305,3 +1346,103 @@ class AwaitFollowers(_message.Message):
     version: int
     timeout_ms: int
     def __init__(self, tag: _Optional[str] = ..., version: _Optional[int] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class AddToken(_message.Message):
+    __slots__ = ("name", "can")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CAN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    can: Can
+    def __init__(self, name: _Optional[str] = ..., can: _Optional[_Union[Can, str]] = ...) -> None: ...
+
+class RemoveToken(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ListTokens(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Token(_message.Message):
+    __slots__ = ("name", "can", "added_ns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CAN_FIELD_NUMBER: _ClassVar[int]
+    ADDED_NS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    can: Can
+    added_ns: int
+    def __init__(self, name: _Optional[str] = ..., can: _Optional[_Union[Can, str]] = ..., added_ns: _Optional[int] = ...) -> None: ...
+
+class NewToken(_message.Message):
+    __slots__ = ("token", "secret")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SECRET_FIELD_NUMBER: _ClassVar[int]
+    token: Token
+    secret: str
+    def __init__(self, token: _Optional[_Union[Token, _Mapping]] = ..., secret: _Optional[str] = ...) -> None: ...
+
+class MakeLink(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Link(_message.Message):
+    __slots__ = ("url", "seconds")
+    URL_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    url: str
+    seconds: int
+    def __init__(self, url: _Optional[str] = ..., seconds: _Optional[int] = ...) -> None: ...
+
+class ReadMetrics(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: bool
+    def __init__(self, names: bool = ...) -> None: ...
+
+class Backup(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BackupHead(_message.Message):
+    __slots__ = ("store_id", "epoch", "revision", "format", "blobs", "bytes", "log_bytes", "time_ns")
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOG_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    store_id: bytes
+    epoch: int
+    revision: int
+    format: str
+    blobs: int
+    bytes: int
+    log_bytes: int
+    time_ns: int
+    def __init__(self, store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., format: _Optional[str] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., log_bytes: _Optional[int] = ..., time_ns: _Optional[int] = ...) -> None: ...
+
+class BackupBlob(_message.Message):
+    __slots__ = ("id", "size", "saved_ns")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SAVED_NS_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    size: int
+    saved_ns: int
+    def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ..., saved_ns: _Optional[int] = ...) -> None: ...
+
+class LogPart(_message.Message):
+    __slots__ = ("segment", "data")
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    segment: int
+    data: bytes
+    def __init__(self, segment: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class BackupEnd(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -63,7 +63,8 @@ class Child:
         self._out: deque[memoryview] = deque()
         self._waiting = 0
         self._more, self._less = trio.Event(), trio.Event()
-        self._finishing = False
+        self.finishing = False
+        """Set once its input ends: nothing more is put."""
         self._broken = False
 
     @property
@@ -75,7 +76,7 @@ class Child:
 
     def put(self, frames: Iterable[Frame]) -> None:
         """Send these, behind all that was put before. What is put to a UDF that is gone is dropped."""
-        if self._broken or self._finishing:
+        if self._broken or self.finishing:
             return
         parts: list[bytes | memoryview] = []
         for frame in frames:
@@ -95,7 +96,7 @@ class Child:
 
     def finish(self) -> None:
         """Nothing more follows: the UDF sees the end of its input once it has read what was put."""
-        self._finishing = True
+        self.finishing = True
         self._more.set()
 
     def _write(self, data: memoryview) -> int:
@@ -112,7 +113,7 @@ class Child:
         """Send what could not be sent at once, and then the end."""
         while not self._broken:
             if not self._out:
-                if self._finishing:
+                if self.finishing:
                     break
                 self._more = trio.Event()
                 await self._more.wait()
@@ -176,11 +177,11 @@ class Child:
         """
         self.finish()
         with trio.move_on_after(patience):
-            await self._gone()
+            await self.gone()
             return True
         self._signal(signal.SIGTERM)
         with trio.move_on_after(patience):
-            await self._gone()
+            await self.gone()
         await self.kill()
         return False
 
@@ -197,7 +198,8 @@ class Child:
         self._more.set()
         self._less.set()
 
-    async def _gone(self) -> None:
+    async def gone(self) -> None:
+        """Return once it is gone and has nothing more to say."""
         await self.over.wait()
         if self.process is not None:
             await self.process.wait()

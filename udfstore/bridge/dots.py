@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import hashlib
 import http.client
 import json
 import re
@@ -19,7 +18,6 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 import structlog
 import trio
 
-from udfstore._pb import udfstore_pb2 as pb
 from udfstore.bridge.known import Known
 from udfstore.errors import NoServer, NotFound, UdfstoreError, UsageError
 from udfstore.snapshots import Dag, parse_dot
@@ -192,9 +190,3 @@ def parse_time(text: str) -> int:
     past = whole - _EPOCH
     seconds = past.days * 86_400 + past.seconds
     return max(0, seconds * 10**9 + int((match[2] or "").ljust(9, "0")))
-
-
-def options_digest(init: pb.InitRequest) -> str:
-    """A digest of a node's options, 64 hex digits, in whatever order they are listed. Empty without any."""
-    listed = sorted(option.SerializeToString(deterministic=True) for option in init.options)
-    return hashlib.sha256(b"".join(len(o).to_bytes(4, "big") + o for o in listed)).hexdigest() if listed else ""

@@ -158,7 +158,10 @@ class Life:
         """Nothing more is read from it: see it gone, and tell whoever waits. `why`: what it did wrong, if it did."""
         self.child.over.set()
         self.was_asked = bool(self._waiting)
-        await self.child.end(0 if why else WORDS_SECONDS)
+        if self.retired and not why:
+            await self.child.gone()  # whoever told it to end sees to that: its libraries may be slow to leave
+        else:
+            await self.child.end(0 if why else WORDS_SECONDS)
         with trio.move_on_after(WORDS_SECONDS):
             await self.child.heard.wait()
         self.passthrough.close()

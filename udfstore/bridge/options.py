@@ -1,8 +1,9 @@
-"""The options of a UDF: from words to an InitRequest, as the UDF's InfoResponse says they are typed."""
+"""The options of a UDF: from words to an InitRequest, as the UDF's InfoResponse says they are typed; their digest."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -49,6 +50,12 @@ def duration_ns(text: str) -> int:
     if not re.fullmatch(rf"(?:{_DURATION.pattern})+", digits):
         raise UsageError("not a duration", expected="10s, 1h30m, 250ms", got=repr(text[:40]))
     return sign * sum(int(number) * _UNITS[unit] for number, unit in _DURATION.findall(digits))
+
+
+def digest(init: pb.InitRequest) -> str:
+    """A digest of a node's options, 64 hex digits, in whatever order they are listed. Empty without any."""
+    listed = sorted(option.SerializeToString(deterministic=True) for option in init.options)
+    return hashlib.sha256(b"".join(len(o).to_bytes(4, "big") + o for o in listed)).hexdigest() if listed else ""
 
 
 def _value(name: str, kind: pb.ValueType, text: str) -> pb.OptionValue:

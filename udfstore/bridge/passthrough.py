@@ -177,7 +177,8 @@ class Passthrough:
             self._moving.discard(message.call)
 
     def _refuse(self, error: UdfstoreError) -> None:
-        self._log.info("the UDF's own conversation ended", why=str(error), away=isinstance(error, NoServer))
+        log = self._log.debug if self._child.finishing else self._log.info  # with the run ends what belongs to it
+        log("the UDF's own conversation ended", why=str(error), away=isinstance(error, NoServer))
         self._child.put([Frame(_FAULT, refusal(error)[_prefix(refusal(error)) :])])
 
     def close(self) -> None:

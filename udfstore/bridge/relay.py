@@ -19,9 +19,9 @@ import structlog
 import trio
 
 from udfstore._pb import udfstore_pb2 as pb
-from udfstore.bridge import kapacitor
+from udfstore.bridge import kapacitor, options
 from udfstore.bridge.config import Bridge
-from udfstore.bridge.dots import Telling, Told, options_digest
+from udfstore.bridge.dots import Telling, Told
 from udfstore.bridge.host import Front, Host, HostSettings, Shelter
 from udfstore.bridge.kapacitor import DATA, Judge, maybe_info
 from udfstore.bridge.known import Known
@@ -281,7 +281,7 @@ class Relay:
         task = check_name(self._bridge.prefix + init.taskID, "the name of the task")
         name = check_name(init.nodeID, "the name of the node")
         told = await self._telling.of(init.taskID, self._bridge.dag_seconds)
-        return await self._host.init(request, self._node(task, name, told, options_digest(init)))
+        return await self._host.init(request, self._node(task, name, told, options.digest(init)))
 
     def _node(self, task: str, name: str, told: Told, digest: str) -> Node:
         dag = told.dag

@@ -14,7 +14,6 @@ import trio
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.bridge import options
-from udfstore.bridge.dots import options_digest
 from udfstore.bridge.host import Front, Host, HostSettings, Shelter
 from udfstore.bridge.points import Reading, Writing, batches
 from udfstore.errors import ProtocolError, TimedOut, UdfstoreError, UsageError
@@ -124,7 +123,7 @@ async def _start(host: Host, settings: RunSettings) -> pb.InfoResponse:
     info = _message(await host.info(), pb.InfoResponse)
     chosen = options.read(settings.options, info.options)
     request = pb.InitRequest(options=chosen, taskID=settings.node.task, nodeID=settings.node.name)
-    node = replace(settings.node, options=options_digest(request))
+    node = replace(settings.node, options=options.digest(request))
     answer = _message(await host.init(_frame(pb.Request(init=request)), node), pb.InitResponse)
     if not answer.success:
         raise UsageError(f"the UDF refused to start: {answer.error or 'it gave no reason'}")

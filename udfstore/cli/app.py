@@ -64,13 +64,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot plan": ("snapshots", "udfstore snapshot plan cpu-alert --dag cpu-alert.dot --policy upstream"),
     "sessions": ("tasks", "udfstore sessions"),
     "used": ("tasks", "udfstore used cpu-alert --at 2026-11-22T18:00"),
+    "token add": ("access", "udfstore token add ci --can write"),
+    "token ls": ("access", "udfstore token ls"),
+    "token rm": ("access", "udfstore token rm ci"),
+    "web": ("access", "udfstore web --open"),
+    "metrics": ("metrics", "udfstore metrics --textfile /var/lib/node_exporter/udfstore.prom"),
+    "backup": ("backup", "udfstore backup /mnt/backup/udfstore"),
+    "restore": ("backup", "udfstore restore /mnt/backup/udfstore --root /var/lib/udfstore"),
     "bridge": ("bridge", "udfstore bridge -- python3 my_udf.py"),
     "run": ("run", "udfstore run --task water --node score -- python3 udf.py < points.lp"),
     "replay": ("server", "udfstore replay save.transcript --socket /tmp/agent.sock"),
 }
 """Each command's module, which has a function of the command's name, and an example for its help."""
 
-GROUPS = {"task": "Tasks, one at a time.", "snapshot": "The snapshots of a task."}
+GROUPS = {
+    "task": "Tasks, one at a time.",
+    "snapshot": "The snapshots of a task.",
+    "token": "Who may ask over HTTP.",
+}
 """The first words of commands of two."""
 
 ALIASES = {"tags": "ls", "history": "log", "inspect": "stat"}

@@ -15,7 +15,7 @@ from udfstore.bridge.host import Shelter
 from udfstore.bridge.known import Known, folder
 from udfstore.bridge.link import Streams
 from udfstore.bridge.listen import on_sockets, on_streams
-from udfstore.cli.words import Socket
+from udfstore.cli.words import LogFormat, LogLevel, Socket, check_log
 from udfstore.client import where
 from udfstore.errors import UsageError
 from udfstore.server import logging
@@ -36,8 +36,6 @@ def _flag(name: str, help: str) -> Any:
 
 
 STATE, MODELS = "State", "Models"
-_FORMATS = ("auto", "human", "json")
-_LEVELS = ("debug", "info", "warning", "error")
 URL = "UDFSTORE_KAPACITOR_URL"
 
 Command = Annotated[list[str] | None, typer.Argument(metavar="-- COMMAND…", help="The UDF, with its arguments.")]
@@ -77,8 +75,6 @@ Models = Annotated[
 OnMove = Annotated[
     str | None, _option("on-move", "restart|write|ignore", "When a model's tag moves (default restart).", MODELS)
 ]
-LogFormat = Annotated[str, _option("log-format", "auto|human|json", "Form of the log on stderr.")]
-LogLevel = Annotated[str, _option("log-level", "LEVEL", "The least that is logged: debug, info, warning, error.")]
 
 
 def bridge(
@@ -105,9 +101,7 @@ def bridge(
     Without --listen it speaks with Kapacitor on stdin and stdout: in kapacitor.conf `prog` becomes "udfstore", `args`
     becomes ["bridge", "--", …] with what stood there before.
     """
-    for option, word, words in (("format", log_format, _FORMATS), ("level", log_level, _LEVELS)):
-        if word not in words:
-            raise UsageError(f"--log-{option}", expected=", ".join(words), got=repr(word))
+    check_log(log_format, log_level)
     given = {
         "command": tuple(command or ()),
         "listen": listen,

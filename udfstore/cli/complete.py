@@ -53,6 +53,11 @@ def tasks_and_tags(ctx: typer.Context, incomplete: str) -> list[str]:
     return tasks(ctx, incomplete) + tags(ctx, incomplete)
 
 
+def tokens(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Tokens that begin so."""
+    return _of_store(ctx, incomplete, lambda store: (token.name for token in store.tokens()))
+
+
 def snapshots(ctx: typer.Context, incomplete: str) -> list[str]:
     """Numbers and names of the snapshots of the task that was named before."""
 

@@ -1,4 +1,4 @@
-"""The user's side of a transfer: the file that is read, and the file or stream that is written."""
+"""The user's files: those that are read, and the file or stream that is written."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ def source(name: str) -> Iterator[BinaryIO]:
         total = status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else None
         with progress(f"saving {Path(name).name}", total) as advance:
             yield cast(BinaryIO, _Told(file, advance))
+
+
+def read_dag(path: Path) -> bytes:
+    """The DAG in a file as JSON. JSON begins with a brace; anything else is Kapacitor's dot. Raises `UsageError`."""
+    from udfstore.snapshots import Dag, parse_dot
+
+    text = path.read_bytes()
+    is_json = text.lstrip().startswith(b"{")
+    return (Dag.from_json(text) if is_json else parse_dot(text.decode(errors="replace"))).to_json().encode()
 
 
 class _Told:

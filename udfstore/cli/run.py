@@ -19,11 +19,12 @@ from udfstore.bridge.points import PRECISIONS, Reading
 from udfstore.bridge.run import Counts, RunSettings
 from udfstore.bridge.run import run as drive
 from udfstore.bridge.settings import ModelFile, OnMove, WithoutStore
-from udfstore.cli.words import Socket
+from udfstore.cli.files import read_dag
+from udfstore.cli.words import LogFormat, LogLevel, Socket, check_log
 from udfstore.client import where
 from udfstore.errors import UsageError
 from udfstore.server import logging
-from udfstore.snapshots import Dag, check_name, parse_dot, unescape
+from udfstore.snapshots import check_name, unescape
 from udfstore.snapshots.rounds import LEAST_INTERVAL_S
 from udfstore.tasks import FRESH, HostKind, Node, Policy
 
@@ -135,6 +136,8 @@ def run(
         ),
     ] = None,
     timeout: Annotated[str, typer.Option("--timeout", metavar="DURATION", help="Of a UDF that says nothing.")] = "10s",
+    log_format: LogFormat = "auto",
+    log_level: LogLevel = "info",
     socket: Socket = None,
 ) -> None:
     """Drive one UDF with line protocol, and print what comes back as line protocol.
@@ -142,6 +145,7 @@ def run(
     A bench for UDF authors, and a way to run a UDF with no Kapacitor: its state is stored in rounds and comes back.
     Ctrl-C and the end of the input take a last snapshot. For a batch UDF, a blank line ends a batch.
     """
+    check_log(log_format, log_level)
     pins = where.pins(" ".join(pin or ()))
     source, _, forked = fork.partition("/")
     if forked and restore != "latest":
@@ -171,7 +175,7 @@ def run(
         reading=_reading(group_by, group_by_name, database, retention_policy, precision),
         timeout=_seconds(timeout, 0.1, "--timeout"),
     )
-    logging.configure()
+    logging.configure(log_format, log_level)
     with open(0 if points == "-" else points, "rb", buffering=0, closefd=points != "-") as file:
         sockets = where.sockets() if socket is None else [socket]
         counts = trio.run(_run, settings, sockets, file.fileno())
@@ -197,14 +201,6 @@ async def _stop_on_signal(stop: trio.Event) -> None:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             stop.set()
-
-
-def read_dag(path: Path) -> bytes:
-    """The DAG in a file as JSON, which may be Kapacitor's dot there. Raises `UsageError`."""
-    text = path.read_bytes()
-    if text.lstrip().startswith(b"{"):
-        return Dag.from_json(text).to_json().encode()
-    return parse_dot(text.decode(errors="replace")).to_json().encode()
 
 
 def _pinned(model: ModelFile, pins: dict[str, int]) -> ModelFile:

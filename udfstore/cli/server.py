@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from udfstore.cli import show
-from udfstore.cli.output import mapping, put, put_lines
+from udfstore.cli.output import put, put_lines
 from udfstore.cli.stores import opened
 from udfstore.cli.words import Json, Root, Socket
 from udfstore.errors import UsageError
+from udfstore.plain import mapping
 
 NOT_READY_EXIT = 1
 

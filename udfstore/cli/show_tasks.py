@@ -110,7 +110,8 @@ def session_row(session: Session, now_ns: int) -> Sequence[str]:
     role = f"{session.role} of " if session.role else ""
     where = f"{role}{place(session.place)}"
     calls = _count(session.calls, "call")
-    return str(session.id), author(session.author), where, ago(session.since_ns, now_ns), calls, follows
+    heard = f"heard {ago(session.heard_ns, now_ns)}"
+    return str(session.id), author(session.author), where, ago(session.since_ns, now_ns), heard, calls, follows
 
 
 def following(followed: Following) -> str:

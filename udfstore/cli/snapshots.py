@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from udfstore.cli.complete import chosen, nodes, refs, snapshots
-from udfstore.cli.files import to_path, to_stdout
-from udfstore.cli.output import mapping, put, put_array, put_lines, tell
+from udfstore.cli.files import read_dag, to_path, to_stdout
+from udfstore.cli.output import put, put_array, put_lines, tell
 from udfstore.cli.show import columns
 from udfstore.cli.show_tasks import given_row, number, snapshot_facts, snapshot_row, state_row
 from udfstore.cli.stores import opened
 from udfstore.cli.words import Json, Note, Root, SnapshotWord, Socket, TaskWord
 from udfstore.errors import Conflict, NotFound, UsageError
+from udfstore.plain import mapping
 
 if TYPE_CHECKING:
     from udfstore.tasks import Snapshot
@@ -113,13 +114,15 @@ def snapshot_use(
 ) -> None:
     """Choose what a task is given at its next start, whoever starts it."""
     with opened(root, socket) as store:
+        connected = now and any(one.nodes for one in store.tasks() if one.name == task)
         found = store.use_snapshot(task, snapshot, before=before, now=now)
     if json:
         put(found)
     elif found is not None:
         put_lines(_rows([found]))
     what = "begins fresh" if found is None else f"is given snapshot {number(found)}"
-    tell(f"{task} {what} at its next start" + ("; its connected nodes are restarted now" if now else ""))
+    restarted = "its connected nodes are restarted now" if connected else "no node of it is connected now"
+    tell(f"{task} {what} at its next start" + (f"; {restarted}" if now else ""))
 
 
 def snapshot_get(
@@ -191,16 +194,11 @@ def snapshot_plan(
     socket: Socket = None,
 ) -> None:
     """Show what each node would be given if the task started with that DAG now. Changes nothing."""
+    from udfstore.snapshots import Why
+
     text = read_dag(dag)
     with opened(root, socket) as store:
-        found = store.plan_restore(task, text, policy, snapshot)
-        put_array(found) if json else put_lines(columns(map(given_row, found)))
-
-
-def read_dag(path: Path) -> str:
-    """The DAG in a file as JSON. JSON begins with a brace; anything else is Kapacitor's dot."""
-    from udfstore.snapshots import Dag, parse_dot
-
-    text = path.read_text()
-    is_json = text.lstrip().startswith("{") and path.suffix != ".dot"
-    return (Dag.from_json(text) if is_json else parse_dot(text)).to_json()
+        found = list(store.plan_restore(task, text, policy, snapshot))
+    put_array(found) if json else put_lines(columns(map(given_row, found)))
+    if any(given.why == Why.NO_SNAPSHOT.value for given in found):
+        tell(f"no snapshot of the task {task!r} is kept")

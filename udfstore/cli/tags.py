@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from udfstore.cli import show
-from udfstore.cli.output import mapping, put, put_array, put_lines, tell
+from udfstore.cli.output import put, put_array, put_lines, tell
 from udfstore.cli.stores import opened, words
 from udfstore.cli.waiting import await_followers, check_wait
 from udfstore.cli.words import Expect, Json, Label, Note, PrefixWord, RefWord, Root, Socket, TagWord, Wait, labels
 from udfstore.errors import NotFound, UsageError
 from udfstore.model import Entry
+from udfstore.plain import mapping
 from udfstore.refs import Prefix
 
 if TYPE_CHECKING:

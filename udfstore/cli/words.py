@@ -68,6 +68,18 @@ Wait = Annotated[
     typer.Option("--wait", metavar="[SECONDS]", help="Return when every follower has it, or time (60 s) is up."),
 ]
 WAIT_SECONDS = "60"
+LogFormat = Annotated[str, typer.Option("--log-format", metavar="auto|human|json", help="Form of the log on stderr.")]
+LogLevel = Annotated[
+    str, typer.Option("--log-level", metavar="LEVEL", help="The least that is logged: debug, info, warning, error.")
+]
+
+
+def check_log(form: str, level: str) -> None:
+    """Raises `UsageError` for a `LogFormat` or a `LogLevel` that is none."""
+    levels = ("debug", "info", "warning", "error")
+    for option, word, words in (("format", form, ("auto", "human", "json")), ("level", level, levels)):
+        if word not in words:
+            raise UsageError(f"--log-{option}", expected=", ".join(words), got=repr(word))
 
 
 def labels(words: list[str] | None) -> dict[str, str] | None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from udfstore import calls, tasks
+from udfstore.admin import Can
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, UsageError
 from udfstore.model import REQUEST_BYTES, Event, check_labels, check_note, datetime_of
@@ -69,6 +70,15 @@ def policy(name: tasks.Policy | str) -> tasks.Policy:
     except ValueError:
         known = ", ".join(policy.value for policy in tasks.Policy)
         raise UsageError("no such policy of restoring", expected=known, got=repr(name)) from None
+
+
+def can(name: Can | str) -> Can:
+    """What a token is good for, from its name."""
+    try:
+        return Can(name)
+    except ValueError:
+        known = ", ".join(can.value for can in Can)
+        raise UsageError("not something that a token can", expected=known, got=repr(name)) from None
 
 
 def use(

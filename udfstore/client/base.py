@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from udfstore import calls
 from udfstore.client import arguments
+from udfstore.client.admin import AdminCalls
 from udfstore.client.files import OpenBlob
 from udfstore.client.follow import Follower, Loader, Swap
 from udfstore.client.member import GiveState, Member, TakeState
@@ -30,7 +31,7 @@ Model = TypeVar("Model")
 NEEDS_SERVER = "nodes and followers are known to a server alone: start one with `udfstore serve`, and connect to it"
 
 
-class BaseStore(TaskCalls):
+class BaseStore(TaskCalls, AdminCalls):
     """A store. Usable from several threads; a context manager that closes it.
 
     Refs are texts (`models/x`, `models/x@3`, `models/x@-1`, an ID or eight or more of its digits) or values of
@@ -60,7 +61,7 @@ class BaseStore(TaskCalls):
     def _open(self, ref: Ref | BlobId | Tag | str, called_off: Callable[[], bool] = never) -> OpenBlob: ...
 
     @abstractmethod
-    def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]: ...
+    def _items(self, call: calls.StreamCall) -> Generator[calls.Item]: ...
 
     @abstractmethod
     def _watch(

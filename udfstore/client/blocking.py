@@ -150,10 +150,15 @@ class BlockingLink:
                 lead = not self._leading
                 self._leading = True
                 self._polling += 1
-            heard = True
             try:
                 if lead:
                     heard = self._poll(select.POLLIN | (select.POLLOUT if sending else 0), timeout)
+                    # Nobody else may lead before what came is taken: it may be the very thing that they would poll for.
+                    with self._state:
+                        if not heard:
+                            self.talk.end(f"the server said nothing for {timeout:g} s")
+                        elif self.talk.lost is None:
+                            self._link.receive()
                 else:  # somebody reads; what this thread wants to send waits for room
                     self._poll(select.POLLOUT, None)
             finally:
@@ -164,13 +169,6 @@ class BlockingLink:
                         self._state.notify_all()
                     if self._closed:
                         self._let_go()
-            if lead:
-                with self._state:
-                    if not heard:
-                        self.talk.end(f"the server said nothing for {timeout:g} s")
-                    elif self.talk.lost is None:
-                        self._link.receive()
-                    self._state.notify_all()
 
     def _turn(self, ready: Callable[[], bool], called_off: Callable[[], bool]) -> bool:
         """Whether this thread has something to do: leave, lead, or send."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from udfstore import calls
+from udfstore import admin, calls
 from udfstore.errors import NoServer, UdfstoreError
 from udfstore.model import Claim
 from udfstore.session.events import Ending, NodeWord, UdfEvent, Welcome
@@ -100,7 +100,7 @@ class Conversation:
         """Open a call with an inbox of its own."""
         number = self.session.open(call)
         self._inboxes[number] = deque()
-        if isinstance(call, calls.Watch):
+        if isinstance(call, calls.Watch | admin.Backup):
             self._watches.add(number)
         return number
 

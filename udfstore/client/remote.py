@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ class Store(BaseStore):
         head: calls.Loading = self._run(lambda talk: operations.load(talk, call, begin), called_off)
         return head
 
-    def _items(self, call: calls.StreamCall) -> Iterator[calls.Item]:
+    def _items(self, call: calls.StreamCall) -> Generator[calls.Item]:
         retry = Retry(time.monotonic)
         told = False
         while True:

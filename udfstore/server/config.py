@@ -72,6 +72,15 @@ class Settings(BaseSettings):
     socket_group: str | None = Field(
         None, description="Group that may connect; the socket's folder must let it in.", min_length=1
     )
+    http: str | None = Field(
+        None, description="Serve HTTP too, at HOST:PORT or unix:PATH; without it there is none.", min_length=1
+    )
+    http_hosts: str = Field(
+        "", description="Names by which HTTP may be asked beside its own address, joined by commas: box:8080,box.lan."
+    )
+    metrics: str | None = Field(
+        None, description="Serve health and metrics alone at HOST:PORT, to anybody who may connect.", min_length=1
+    )
     log_format: Literal["auto", "human", "json"] = Field(
         "auto", description="Form of the log on stderr: human, json, or auto (human on a terminal)."
     )

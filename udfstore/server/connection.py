@@ -7,6 +7,7 @@ wait for files or credit. Quick answers are given by the reader; changes are han
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 import structlog
 import trio
 
-from udfstore import calls, tasks
+from udfstore import admin, calls, tasks
 from udfstore.errors import (
     Cancelled,
     Closing,
@@ -32,6 +33,7 @@ from udfstore.server.hosting import Hosting
 from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
 from udfstore.server.rooms import Rooms
+from udfstore.server.streams import Streams
 from udfstore.server.transfers import Transfers
 from udfstore.session.events import (
     Alive,
@@ -50,8 +52,8 @@ from udfstore.session.host import HostSession, State
 from udfstore.snapshots import check_name
 from udfstore.version import __version__
 
-FAR_BEHIND = 1000
-"""Revisions behind which a watch catches up in a thread: to look through so many takes the loop about a millisecond."""
+HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
+"""Streams that wait for something other than their client: nobody finishes them when either side leaves."""
 
 
 class Connection:
@@ -87,12 +89,14 @@ class Connection:
         self._reading = trio.CancelScope()
         self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed)
         self._transfers = Transfers(self._session, self._pump, rooms, self._changed)
+        self._meter = rooms.service.meters.conversation("socket", self._transfers.buffered)
+        self._streams = Streams(self._session, self._pump, rooms, self._changed)
 
     # --- the life of a connection ---
 
     async def run(self) -> None:
         """Serve the connection until either side ends it."""
-        with self._connection:
+        with self._connection, self._meter:
             try:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -109,7 +113,7 @@ class Connection:
     def drain(self) -> None:
         """The server stops: take no new calls, end the watches, let the others finish."""
         self._session.close(self._limits.grace_seconds)
-        self._end_watches(Closing("the server is shutting down; watch again when it is back"))
+        self._end_watches(Closing("the server is shutting down; ask again when it is back"))
         self._pump.flush()
         self._look_round()
 
@@ -178,16 +182,19 @@ class Connection:
     # --- events ---
 
     def _take(self, event: HostEvent) -> None:
+        self._rooms.service.register.heard(self._caller, time.time_ns())
         match event:
             case Opened():
                 self._open(event.call, event.op)
             case Content():
-                if event.call in self._transfers.saves:
-                    self._transfers.saves[event.call].put(event.data)
+                self._transfers.take(event.call, event.data)
             case Committed():
                 if event.call in self._transfers.saves:
                     self._transfers.saves[event.call].commit = event.commit
-            case Withdrawn() | Failed():
+            case Withdrawn():
+                self._cancel(event.call)
+            case Failed():
+                self._meter.ended(event.call, event.error.code.value)
                 self._cancel(event.call)
             case Hello():
                 self._greet(event)
@@ -231,6 +238,7 @@ class Connection:
         service = self._rooms.service
         service.register.called(self._caller)
         kind = type(call)
+        self._meter.begin(number, kind)
         if kind in service.quick:
             self._answer(number, lambda: service.quick[kind](self._caller, call))
         elif kind in service.change:
@@ -240,16 +248,12 @@ class Connection:
             self._start(number, self._save, call)
         elif isinstance(call, calls.Load):
             self._start(number, self._load, call)
-        elif isinstance(call, calls.Watch):
-            self._watches.add(number)
-            self._start(number, self._watch, call)
-        elif isinstance(call, tasks.AwaitFollowers):
-            self._watches.add(number)
-            self._start(number, self._await_followers, call)
         elif isinstance(call, tasks.SaveSnapshot):
             self._start(number, self._take_snapshot, call)
-        elif kind in service.stream or kind in service.slow_stream:
-            self._start(number, self._list, call)
+        elif isinstance(call, calls.StreamCall):
+            if isinstance(call, HELD_OPEN):
+                self._watches.add(number)
+            self._start(number, self._stream, call)
         else:
             self._start(number, self._ask, call)
 
@@ -279,12 +283,14 @@ class Connection:
     def _result(self, number: int, result: calls.Result) -> None:
         if self._session.is_open(number):
             self._session.result(number, result)
+            self._meter.ended(number)
         self._pump.flush()
         self._look_round()
 
     def _fault(self, number: int, error: UdfstoreError) -> None:
         if self._session.is_open(number):
             self._session.fault(number, error)
+            self._meter.ended(number, error.code.value)
         self._pump.flush()
         self._look_round()
 
@@ -327,6 +333,12 @@ class Connection:
             self._result(number, await self._hosting.change(self._caller, call))
             return
         answer = self._rooms.service.slow[type(call)]
+        if isinstance(call, admin.AddToken | admin.RemoveToken):
+            result = await self._rooms.writing(answer, self._caller, call)
+            done = "token made" if isinstance(call, admin.AddToken) else "token revoked"
+            self._log.info(done, name=call.name, **self._peer)
+            self._result(number, result)
+            return
         long = isinstance(call, calls.Verify)
         self._result(number, await self._rooms.looking(long, answer, self._caller, call))
 
@@ -344,48 +356,9 @@ class Connection:
     async def _load(self, number: int, call: calls.Load) -> None:
         self._result(number, await self._transfers.load(number, self._caller, call))
 
-    async def _list(self, number: int, call: calls.StreamCall) -> None:
-        service, kind = self._rooms.service, type(call)
-        if kind in service.slow_stream:
-            slow = service.slow_stream[kind](self._caller, call)
-            while (batch := await self._rooms.reading(next, slow, None)) is not None:
-                await self._send_pages(number, batch)
-        else:
-            for batch in service.stream[kind](self._caller, call):
-                await self._send_pages(number, batch)
-        self._result(number, None)
-
-    async def _await_followers(self, number: int, call: tasks.AwaitFollowers) -> None:
-        register = self._rooms.service.register
-        with trio.move_on_after(call.timeout):
-            while register.behind(call.tag, call.version):
-                await self._rooms.moves.park()
-        await self._send_pages(number, register.followers(call.tag))
-        self._result(number, None)
-
     async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
         self._result(number, await self._hosting.take(self._caller, call, self._guest))
 
-    async def _watch(self, number: int, call: calls.Watch) -> None:
-        service = self._rooms.service
-        cursor, present = service.begin_watch(self._caller, call)
-        for batch in present:
-            await self._send_pages(number, batch)
-        while True:
-            if service.store.revision - cursor > FAR_BEHIND:
-                events, cursor = await self._rooms.reading(service.go_on_watching, call, cursor)
-            else:
-                events, cursor = service.go_on_watching(call, cursor)
-                await trio.lowlevel.checkpoint()
-            await self._send_pages(number, events)
-            while service.store.revision <= cursor:
-                await self._rooms.commits.park()
-
-    async def _send_pages(self, number: int, items: list[Any]) -> None:
-        """Send items as far as the peer granted pages. It may take its time: a list or watch is only a cursor here."""
-        session, most = self._session, self._limits.waiting_bytes
-        for page in session.pages(number, items):
-            while session.credit(number) == 0 or session.outbox.small_bytes >= most:
-                await self._changed.park()
-            session.page(number, page)
-            self._pump.flush()
+    async def _stream(self, number: int, call: calls.StreamCall) -> None:
+        await self._streams.answer(number, self._caller, call)
+        self._result(number, None)

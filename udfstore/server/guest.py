@@ -66,7 +66,8 @@ class Guest:
         self._hosting = hosting
         self._rooms = hosting.rooms
         self._end = end
-        self._joined = False
+        self.joined: tasks.Joined | None = None
+        """What it began with, once it is in place."""
         self._blameless = False
         """If its connection ends now, that is not the fault of a state it was given."""
         self._goodbye = trio.Event()
@@ -109,7 +110,7 @@ class Guest:
         """The node said goodbye: its last state is wanted, if it has one: it joined, or brought one along."""
         self.leaving = self._blameless = True
         self._goodbye.set()
-        if not self._joined and not self.node.resumed:
+        if self.joined is None and not self.node.resumed:
             self._end(None)
 
     def dismiss(self, why: UdfstoreError) -> None:
@@ -132,15 +133,17 @@ class Guest:
         begun = self.run.begun if self.run is not None else None
         given = await self._rooms.reading(service.tasks.given, node, begun)
         if given.state is None or given.snapshot is None:
+            service.meters.restored("fresh")
             self._join(None, 0, given.why.value)
             return
         await self._restore(given.state, given.snapshot)
+        service.meters.restored("ok")
         self._join(given.snapshot.id, given.snapshot.number, given.why.value)
 
     def _join(self, manifest: BlobId | None, number: int, why: str) -> None:
         run = self.run
-        self._joined = True
-        self._session.joined(tasks.Joined(run is not None, manifest, number, why))
+        self.joined = tasks.Joined(run is not None, manifest, number, why)
+        self._session.joined(self.joined)
         self._rooms.service.register.joined(self.caller, owner=run is not None)
         self._log.info("a node joined", owner=run is not None, snapshot=number, why=why)
         if run is not None:
@@ -227,6 +230,7 @@ class Guest:
 
         A copy notes nothing, as it may not change what the node gets.
         """
+        self._rooms.service.meters.restored("failed")
         told = f"the state of {snapshot} could not be restored, {why}"
         if self.run is None:
             return Conflict(f"{told}: a copy sets nothing aside")

@@ -46,6 +46,10 @@ class ServerLimits:
     """Without a complete frame from a node that asked for no other time, it is taken for dead, as Kapacitor does."""
     waiting_bytes: int = 1 * MIB
     """Answers and pages queued for a client that does not read them, before nothing more is taken from it."""
+    http_connections: int = 256
+    """HTTP connections at once: the people, dashboards and scripts of one machine; some 1 MiB each while it sends."""
+    http_idle_seconds: float = 20.0
+    """Of an HTTP connection between two requests, and for the head of one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.chunk_bytes <= CHUNK_BYTES:

@@ -1,4 +1,7 @@
-"""The server's Unix socket: bound with care, never taken from a living server, removed at the end."""
+"""The server's Unix socket: bound with care, never taken from a living server, removed at the end.
+
+One that the service manager opened (`activation`) is the manager's: it stays as it is, also when the server ends.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,19 @@ BACKLOG = 512
 class Listener:
     """A bound, listening socket at a path."""
 
-    def __init__(self, path: Path, mode: int = 0o600, group: str | None = None) -> None:
-        """Bind `path`.
+    def __init__(
+        self, path: Path, mode: int = 0o600, group: str | None = None, given: socket.socket | None = None
+    ) -> None:
+        """Bind `path`, or take over `given`, which listens there already.
 
         Its folder is made (0700) if it is missing. A socket that nobody answers at is removed; one with a living server
         is a `Conflict`. `group`: the socket belongs to it; its folder must let the group in (`UsageError` otherwise).
         """
         self.path = path.absolute()
+        self._identity: tuple[int, int] | None = None
+        if given is not None:
+            self._socket = given
+            return
         size = len(os.fsencode(self.path))
         if size > PATH_BYTES:
             raise UsageError(
@@ -46,15 +55,19 @@ class Listener:
         self._socket = _bind(self.path, mode, gid)
         self._identity = self._stat()
 
+    def listening(self) -> socket.socket:
+        """The socket, as one more descriptor that is the caller's to close."""
+        return self._socket.dup()
+
     def trio_listener(self) -> trio.SocketListener:
         """The socket for `trio.serve_listeners`."""
         self._socket.setblocking(False)
         return trio.SocketListener(trio.socket.from_stdlib_socket(self._socket.dup()))
 
     def close(self) -> None:
-        """Stop listening and remove the path, unless another socket lies there by now."""
+        """Stop listening. A path that was bound here is removed, unless another socket lies there by now."""
         self._socket.close()
-        if self._stat() == self._identity:
+        if self._identity is not None and self._stat() == self._identity:
             self.path.unlink(missing_ok=True)
 
     def _stat(self) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import sys
 from typing import TextIO, cast
 
 import structlog
+from structlog.tracebacks import ExceptionDictTransformer
 
 
 class _Lasting:
@@ -51,7 +52,9 @@ def configure(form: str = "auto", level: str = "info", stream: TextIO | None = N
             structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain, timestamp_key="time")
         )
     else:
-        shared += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        # Without the values of variables: content and tokens are among them.
+        told = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+        shared += [told, structlog.processors.JSONRenderer(ensure_ascii=False)]
     structlog.configure(
         processors=shared,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -17,6 +17,7 @@ from udfstore.errors import Busy, Closing, UdfstoreError
 from udfstore.model import Caller
 from udfstore.server.connection import Connection
 from udfstore.server.hosting import Hosting
+from udfstore.server.house import House
 from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
@@ -50,6 +51,8 @@ class Server:
             buffer=memoryview(bytearray(RECEIVE_BYTES)),
         )
         self._hosting = Hosting(self._rooms)
+        self.house = House(self._rooms, self._hosting)
+        """For a front beside the socket."""
         self._connections: set[Connection] = set()
         self._of_user: dict[int, int] = {}
         self._closing = False
@@ -75,6 +78,7 @@ class Server:
                         self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
                         break
                     self._hosting.stopping = True
+                    self._rooms.commits.unpark_all()
                     accepting.cancel_scope.cancel()
                 listener.close()
                 await stopping()
@@ -96,6 +100,7 @@ class Server:
             try:
                 self._admit(author.uid)
             except UdfstoreError as error:
+                self.service.meters.refused("socket")
                 self._log.warning("connection refused", reason=str(error), uid=author.uid, pid=author.pid)
                 _refuse(peer, error)
                 return

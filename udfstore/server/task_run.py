@@ -26,6 +26,7 @@ class Seated(Protocol):
 
     node: tasks.Node
     identity: Identity
+    joined: tasks.Joined | None
     leaving: bool
 
     @property
@@ -99,7 +100,8 @@ class TaskRun:
         guests = list(self.guests.values())
         host = guests[0].node.host if guests else tasks.HostKind.DIRECT
         names = tuple(sorted(guest.node.name for guest in guests))
-        return Live(names, self.fingerprint, host, self.confirmed_ns, self.problem)
+        joined = {guest.node.name: guest.joined for guest in guests if guest.joined is not None}
+        return Live(names, self.fingerprint, host, self.confirmed_ns, self.problem, joined)
 
     # --- its nodes ---
 
@@ -215,6 +217,7 @@ class TaskRun:
         return manifest
 
     def _note(self, ended: Ended) -> None:
+        self._rooms.service.meters.round_ended(good=ended.end is not End.VOID)
         if ended.end is End.VOID:
             self.problem = ended.why
             self._log.warning("a round was void", round=ended.round, reason=ended.reason.value, why=ended.why)

@@ -33,6 +33,11 @@ class Transfers:
         self._rooms = rooms
         self._limits = rooms.limits
         self._changed = changed
+        self._meters = rooms.service.meters
+
+    def buffered(self) -> int:
+        """Bytes that came and are not written yet, or wait to be sent. For any thread."""
+        return self._session.outbox.bytes + sum(incoming.size for incoming in list(self.saves.values()))
 
     async def until(self, ready: Callable[[], bool], what: str) -> None:
         """Wait for the peer. Raises `TimedOut` when it makes no progress."""
@@ -44,6 +49,12 @@ class Transfers:
             raise TimedOut(f"no {what} from the client", expected=f"within {seconds:g} s")
 
     # --- saves ---
+
+    def take(self, number: int, data: memoryview) -> None:
+        """Content of a save came."""
+        if number in self.saves:
+            self.saves[number].put(data)
+            self._meters.received("socket", len(data))
 
     async def save(self, number: int, caller: Caller, call: calls.Save) -> tuple[calls.Saved, calls.Commit | None]:
         """Take a save's content; gives what became of it and its commit: None if the store had what was announced."""
@@ -122,6 +133,7 @@ class Transfers:
                     credit = session.credit(number)
                     piece = view if credit is None else view[:credit]
                     session.chunk(number, piece)
+                    self._meters.sent("socket", len(piece))
                     self._pump.flush()
                     view = view[len(piece) :]
                 sent += len(data)

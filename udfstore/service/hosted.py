@@ -38,13 +38,6 @@ from udfstore.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Start(Given):
-    """What a node is given, and the task's choice that this follows, if there was one: to be spent by a commit."""
-
-    choice: Choice | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Kept:
     """What the rounds of a task begin with: its newest snapshot, the states that nodes may still ask for, and the
     task's choice that this follows, if there was one."""
@@ -87,7 +80,7 @@ class Hosted:
         who = dag.identity(node.name, key=node.key, options=node.options)
         return who, dag.fingerprint, frozenset(dag.ids.values())
 
-    def given(self, node: tasks.Node, begun: Kept | None = None) -> Start:
+    def given(self, node: tasks.Node, begun: Kept | None = None) -> Given:
         """What a node that starts is given: `state` of `snapshot`, or nothing; and `why`.
 
         `begun` is what the rounds began with that it comes to: a choice made since is for another start than theirs.
@@ -107,7 +100,7 @@ class Hosted:
         if given.state and given.snapshot:
             for id in (given.snapshot.id, given.state.blob):
                 self._store.want(id)
-        return Start(given.node, given.why, given.state, given.snapshot, choice if ours else None)
+        return given
 
     def kept(self, node: tasks.Node, fingerprint: Fingerprint, ids: frozenset[NodeId]) -> Kept:
         """What the rounds of a task begin with when that node is its first to connect. Raises as `given`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from udfstore.calls import Following, Session, Used
+from udfstore.digest import BlobId
 from udfstore.model import NOWHERE, Author, Caller, Place
 from udfstore.refs import Tag
 from udfstore.tasks import Model
@@ -18,6 +19,19 @@ ERROR_CHARACTERS = 200
 """Of what a loader said; the whole text is in the record."""
 
 
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """What one connection makes of one tag, by its records of use.
+
+    `version` and `id` are in use (0 and None: nothing yet), `failed` is the newest version it could not use (0: none).
+    """
+
+    tag: str
+    version: int
+    id: BlobId | None
+    failed: int
+
+
 @dataclass(slots=True)
 class _Connection:
     author: Author
@@ -25,6 +39,7 @@ class _Connection:
     place: Place = NOWHERE
     role: str = ""
     calls: int = 0
+    heard_ns: int = 0
     following: dict[str, Following] = field(default_factory=dict)
     """What its records of use say."""
     failed: dict[str, int] = field(default_factory=dict)
@@ -84,6 +99,11 @@ class Register:
         if caller.session in self._connections:
             self._connections[caller.session].calls += 1
 
+    def heard(self, caller: Caller, time_ns: int) -> None:
+        """A complete frame of the connection came."""
+        if caller.session in self._connections:
+            self._connections[caller.session].heard_ns = time_ns
+
     def used(self, caller: Caller, used: Used) -> None:
         """The connection took a version into use, or failed to: then the version before stays in use."""
         connection = self._connections.get(caller.session)
@@ -126,10 +146,22 @@ class Register:
         """Whether anybody who follows a tag has neither that version, nor failed on it, nor any later one."""
         return any(connection.behind(tag.name, version) for connection in self._connections.values())
 
+    def every_follower(self) -> list[Follower]:
+        """Each tag that each connection follows. For any thread."""
+        return [
+            Follower(tag, f.version, f.id, c.failed.get(tag, 0))
+            for c in list(self._connections.values())
+            for tag, f in c.following.items()
+        ]
+
+    def nodes(self) -> list[tuple[str, str, int]]:
+        """Task, role (`owner` or `copy`) and begin (nanoseconds since 1970) of each connected node. For any thread."""
+        return [(c.place.task, c.role, c.since_ns) for c in list(self._connections.values()) if c.role]
+
     def _changed(self) -> None:
         for tell in self.on_change:
             tell()
 
 
 def _told(number: int, c: _Connection) -> Session:
-    return Session(number, c.author, c.since_ns, c.calls, tuple(c.all.values()), c.place, c.role)
+    return Session(number, c.author, c.since_ns, c.calls, tuple(c.all.values()), c.place, c.role, c.heard_ns)

@@ -8,26 +8,34 @@ How a request is answered is the type of its function, for fronts to act on:
     stream       many items: `quick`, one batch after the other
     slow_stream  many items: `slow`, one batch after the other
 
-Saves and loads are conversations of their own: `upload` and `open` begin them, both slow.
+Saves and loads are conversations of their own: `upload` and `open` begin them, both slow; so are those on resumable
+uploads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from udfstore import calls, tasks
+from udfstore import admin, calls, tasks
 from udfstore.digest import BlobId
-from udfstore.errors import Conflict, NotFound, UsageError
+from udfstore.errors import Conflict, Corrupt, Gone, NotFound, Unsupported, UsageError
 from udfstore.model import BlobInfo, Caller, Entry, Event
-from udfstore.refs import Ref
+from udfstore.refs import Ref, Tag
+from udfstore.service.backup import Backups
+from udfstore.service.doors import Doors
+from udfstore.service.meters import Meters
 from udfstore.service.register import Register
 from udfstore.service.tasks import Tasks
-from udfstore.store import BlobFile, Store, Upload
+from udfstore.service.tokens import Tokens
+from udfstore.store import Appender, BlobFile, Partial, Resolved, Store, Upload
+from udfstore.store.layout import Layout
 from udfstore.version import __version__
 
 BATCH = 100
@@ -40,6 +48,7 @@ class Service:
     def __init__(self, store: Store, register: Register) -> None:
         self.store = store
         self.register = register
+        self.meters = Meters()
         self.started_ns = time.time_ns()
         self.quick: dict[type, Callable[[Caller, Any], calls.Result]] = {calls.GetTag: self.get_tag}
         self.slow: dict[type, Callable[[Caller, Any], calls.Result]] = {
@@ -62,6 +71,7 @@ class Service:
             calls.ListBlobs: self.blobs,
             calls.Sessions: self.sessions,
         }
+        self.backups = Backups(store)
         self.tasks = Tasks(store)
         self.slow |= {
             tasks.FindSnapshot: self.tasks.find_snapshot,
@@ -77,6 +87,14 @@ class Service:
             tasks.PlanRestore: self.tasks.plan_restore,
             tasks.ListUses: self.tasks.list_uses,
         }
+        layout = Layout(store.root)
+        self.tokens = Tokens(layout.tokens, layout.http_token)
+        self.doors = Doors()
+        self.exposition: Callable[[bool, bool], str] = _no_metrics
+        """All metrics in Prometheus' text format; with or without names, and with or without those of the process."""
+        self.quick[admin.MakeLink] = self.make_link
+        self.slow |= {admin.AddToken: self.add_token, admin.RemoveToken: self.remove_token}
+        self.slow_stream |= {admin.ListTokens: self.list_tokens, admin.ReadMetrics: self.read_metrics}
 
     # --- content ---
 
@@ -85,13 +103,29 @@ class Service:
         if call.id is not None:
             size = self.store.present(call.id)
             if size is not None:
+                self.store.meters.saved(size, existed=True)
                 return calls.Saved(call.id, size, existed=True)
         return self.store.upload(call.id, call.size)
 
+    def begin_upload(self, caller: Caller, size: int | None, id: BlobId | None) -> Partial:
+        """Begin a resumable upload."""
+        return self.store.uploads.begin(size, id, caller.author)
+
+    def find_upload(self, caller: Caller, name: str) -> Partial:
+        """How far a resumable upload is, or what became of it."""
+        return self.store.uploads.find(name)
+
+    def append(self, caller: Caller, name: str, offset: int, size: int | None = None) -> Appender:
+        """Go on with a resumable upload."""
+        return self.store.uploads.append(name, offset, size)
+
+    def drop_upload(self, caller: Caller, name: str) -> None:
+        """Forget a resumable upload."""
+        self.store.uploads.drop(name)
+
     def open(self, caller: Caller, call: calls.Load) -> tuple[calls.Loading, BlobFile]:
         """Begin a load: what was found, and the file to read. Raises `UsageError` for a range outside the blob."""
-        found = self.store.resolve(call.ref)
-        file = self.store.open(found.id)
+        found, file = self._open(caller, call.ref)
         size = file.size
         length = size - call.offset if call.length is None else call.length
         if call.offset > size or call.offset + length > size:
@@ -99,6 +133,17 @@ class Service:
             wanted = f"{call.offset} to {call.offset + length}"
             raise UsageError("a range outside the blob", expected=f"within 0 to {size}", got=wanted)
         return calls.Loading(BlobInfo(found.id, size, entry=found.entry), call.offset, length), file
+
+    def _open(self, caller: Caller, ref: Ref) -> tuple[Resolved, BlobFile]:
+        try:
+            found = self.store.resolve(ref)
+            return found, self.store.open(found.id)
+        except (Gone, Corrupt) as error:  # the second also where it is being removed at this moment
+            if ref.id is None or not self.backups.held_for(caller):
+                raise
+            with contextlib.suppress(NotFound):
+                return Resolved(ref.id), self.store.open_held(ref.id)
+            raise error
 
     def stat(self, caller: Caller, call: calls.Stat) -> BlobInfo:
         """What is known of a blob."""
@@ -118,9 +163,10 @@ class Service:
         """Which blobs are not there."""
         return calls.MissingIds(tuple(self.store.missing(call.ids)))
 
-    def blobs(self, caller: Caller, call: calls.ListBlobs) -> Iterator[list[BlobInfo]]:
-        """All blobs, oldest first."""
-        after: tuple[int, BlobId] | None = None
+    def blobs(
+        self, caller: Caller, call: calls.ListBlobs, after: tuple[int, BlobId] | None = None
+    ) -> Iterator[list[BlobInfo]]:
+        """All blobs, oldest first, behind `(saved_ns, id)`."""
         while batch := self.store.blobs(after, BATCH):
             yield batch
             after = (batch[-1].saved_ns, batch[-1].id)
@@ -131,16 +177,18 @@ class Service:
         """One entry of a tag."""
         return self.store.entry(call.ref)
 
-    def tags(self, caller: Caller, call: calls.ListTags) -> Iterator[list[Entry]]:
-        """The newest entry of each live tag that matches, by name."""
-        after = ""
+    def tag_at(self, caller: Caller, tag: Tag, time_ns: int) -> Entry:
+        """What a tag named at that time. Raises `NotFound` for a time before its first version."""
+        return self.store.entry_at(tag, time_ns)
+
+    def tags(self, caller: Caller, call: calls.ListTags, after: str = "") -> Iterator[list[Entry]]:
+        """The newest entry of each live tag that matches, by name, behind the tag `after`."""
         while batch := self.store.tags(call.prefix, after, BATCH):
             yield batch
             after = batch[-1].tag
 
-    def history(self, caller: Caller, call: calls.History) -> Iterator[list[Entry]]:
-        """All entries of a tag, newest first. Raises `NotFound` for a tag that never was."""
-        before: int | None = None
+    def history(self, caller: Caller, call: calls.History, before: int | None = None) -> Iterator[list[Entry]]:
+        """All entries of a tag, newest first, below version `before`. Raises `NotFound` for a tag that never was."""
         while batch := self.store.history(call.tag, before, BATCH):
             yield batch
             before = batch[-1].version
@@ -229,6 +277,45 @@ class Service:
             problem=self.store.problem,
         )
 
+    def backup(self, caller: Caller) -> AbstractContextManager[Iterator[list[admin.Item]]]:
+        """A backup, as `admin.Backup` has it. Its pages are read as those of a slow stream; entering is quick."""
+        return self.backups.begin(caller)
+
     def sessions(self, caller: Caller, call: calls.Sessions) -> Iterator[list[calls.Session]]:
         """Who is connected."""
         yield self.register.sessions()
+
+    # --- what operators ask ---
+
+    def add_token(self, caller: Caller, call: admin.AddToken) -> admin.NewToken:
+        """Make a token."""
+        return self.tokens.add(call.name, call.can)
+
+    def remove_token(self, caller: Caller, call: admin.RemoveToken) -> admin.Token:
+        """Revoke a token."""
+        return self.tokens.remove(call.name)
+
+    def list_tokens(self, caller: Caller, call: admin.ListTokens) -> Iterator[list[admin.Token]]:
+        """All tokens, by name."""
+        yield self.tokens.list()
+
+    def make_link(self, caller: Caller, call: admin.MakeLink) -> admin.Link:
+        """A link that logs a browser in as the caller."""
+        return self.doors.link(caller.author)
+
+    def read_metrics(self, caller: Caller, call: admin.ReadMetrics) -> Iterator[list[admin.Text]]:
+        """All metrics, in parts that end with a line."""
+        text, start = self.exposition(call.names, False), 0
+        while start < len(text):
+            end = start + _PART
+            end = text.rfind("\n", start, end) + 1 or end
+            yield [admin.Text(text[start:end])]
+            start = end
+
+
+_PART = admin.PART_BYTES // 4
+"""Characters, each of which may have four bytes."""
+
+
+def _no_metrics(names: bool, process: bool) -> str:
+    raise Unsupported("this server has no metrics: start it with the extra `server`, pip install 'udfstore[server]'")

@@ -133,6 +133,19 @@ class Shelf:
                 self.say(f"the tag {entry.tag} is left out: {error}")
         return sorted(found)
 
+    def newest_ns(self) -> dict[str, int]:
+        """All tasks that the store knows, and when each had its newest automatic snapshot (0: it has none)."""
+        found: dict[str, int] = {}
+        for entry in self._entries(Prefix(SNAPSHOTS)):
+            try:
+                tag = SnapshotTag.parse(entry.tag)
+            except UsageError:
+                continue
+            found.setdefault(tag.task, 0)
+            if entry.tag == auto_tag(tag.task).name:
+                found[tag.task] = entry.time_ns
+        return found
+
     # --- records ---
 
     def record(self, task: str) -> TaskRecord | None:

@@ -54,6 +54,8 @@ class Live:
     host: tasks.HostKind
     confirmed_ns: int = 0
     problem: str = ""
+    joined: Mapping[str, tasks.Joined] = field(default_factory=dict, hash=False)
+    """What each node began with that is in place."""
 
 
 class Tasks(Hosted):
@@ -68,12 +70,27 @@ class Tasks(Hosted):
 
     # --- reads ---
 
-    def list_tasks(self, caller: Caller, call: tasks.ListTasks) -> Iterator[list[tasks.Task]]:
-        """All tasks that have snapshots or connected nodes, by name."""
+    def list_tasks(self, caller: Caller, call: tasks.ListTasks, after: str = "") -> Iterator[list[tasks.Task]]:
+        """All tasks that have snapshots or connected nodes, by name, behind the one of that name."""
         live = self.live()
-        names = sorted({*self.shelf.task_names(), *live})
+        names = sorted(name for name in {*self.shelf.task_names(), *live} if name > after)
         for start in range(0, len(names), BATCH):
             yield [self._task(name, live.get(name)) for name in names[start : start + BATCH]]
+
+    def find_task(self, caller: Caller, task: str) -> tasks.Task:
+        """One task. Raises `NotFound`."""
+        self._check_known(task)
+        return self._task(task, self.live().get(task))
+
+    def confirmed(self) -> dict[str, int]:
+        """When each task last had a round that ended well, in nanoseconds since 1970; 0: never.
+
+        A task that is not connected was confirmed with its newest automatic snapshot.
+        """
+        confirmed = self.shelf.newest_ns()
+        for task, live in self.live().items():
+            confirmed[task] = live.confirmed_ns or confirmed.get(task, 0)
+        return confirmed
 
     def list_snapshots(self, caller: Caller, call: tasks.ListSnapshots) -> Iterator[list[tasks.Snapshot]]:
         """The snapshots of a task, newest first. Raises `NotFound` for a task that is not known."""
@@ -86,6 +103,10 @@ class Tasks(Hosted):
     def find_snapshot(self, caller: Caller, call: tasks.FindSnapshot) -> tasks.Snapshot:
         """One snapshot. Raises `NotFound`, `Gone`, `UsageError`."""
         return _told(self.shelf.find(call.task, call.snapshot))
+
+    def find_before(self, caller: Caller, task: str, before: Ref) -> tasks.Snapshot:
+        """The snapshot that `UseSnapshot` with that `before` would choose. Raises `NotFound`, `Gone`, `UsageError`."""
+        return _told(self._meant(tasks.UseSnapshot(task, before=before)))
 
     def list_states(self, caller: Caller, call: tasks.ListStates) -> Iterator[list[tasks.NodeState]]:
         """The node states of a snapshot. Raises as `find_snapshot`."""

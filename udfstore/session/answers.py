@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from udfstore import calls, tasks
+from udfstore import admin, calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, TooLarge, UdfstoreError, error_for
@@ -28,6 +28,8 @@ from udfstore.session.values import (
     snapshot_to_pb,
     state_from_pb,
     state_to_pb,
+    token_from_pb,
+    token_to_pb,
 )
 from udfstore.wire import limits
 
@@ -85,6 +87,14 @@ def result_to_pb(number: int, result: calls.Result) -> pb.Result:
         case tasks.Dropped():
             message.dropped.snapshots.extend(map(snapshot_to_pb, result.snapshots))
             message.dropped.SetInParent()
+        case admin.Token():
+            message.token.CopyFrom(token_to_pb(result))
+        case admin.NewToken():
+            message.new_token.token.CopyFrom(token_to_pb(result.token))
+            message.new_token.secret = result.secret
+        case admin.Link():
+            message.link.url, message.link.seconds = result.url, result.seconds
+            message.link.SetInParent()
     return message
 
 
@@ -124,6 +134,12 @@ def result_from_pb(message: pb.Result) -> calls.Result:
             return tasks.Taken(snapshot_from_pb(t.snapshot) if t.HasField("snapshot") else None, t.good, t.why)
         case "dropped":
             return tasks.Dropped(tuple(map(snapshot_from_pb, message.dropped.snapshots)))
+        case "token":
+            return token_from_pb(message.token)
+        case "new_token":
+            return admin.NewToken(token_from_pb(message.new_token.token), message.new_token.secret)
+        case "link":
+            return admin.Link(message.link.url, message.link.seconds)
         case "ok":
             return None
         case _:
@@ -168,6 +184,18 @@ def pages_to_pb(number: int, items: Iterable[calls.Item | Event]) -> Iterator[pb
                 one.given.append(_given_to_pb(item))
             case tasks.Use():
                 one.uses.append(_use_to_pb(item))
+            case admin.Token():
+                one.tokens.append(token_to_pb(item))
+            case admin.Text():
+                one.texts.append(item.text)
+            case admin.BackupHead():
+                one.backup_heads.append(_backup_to_pb(item))
+            case admin.BackupBlob():
+                one.backup_blobs.add(id=item.id.raw, size=item.size, saved_ns=item.saved_ns)
+            case admin.LogPart():
+                one.log_parts.add(segment=item.segment, data=item.data)
+            case admin.BackupEnd():
+                one.backup_ends.add()
         length = one.ByteSize()
         if length > limits.SMALL_BYTES - _HEAD_BYTES:
             got = f"{length} bytes: {type(item).__name__}"
@@ -194,6 +222,12 @@ def page_from_pb(page: pb.Page) -> list[calls.Item | Event]:
     items += map(state_from_pb, page.states)
     items += map(_given_from_pb, page.given)
     items += map(_use_from_pb, page.uses)
+    items += map(token_from_pb, page.tokens)
+    items += map(admin.Text, page.texts)
+    items += map(_backup_from_pb, page.backup_heads)
+    items += (admin.BackupBlob(BlobId(blob.id), blob.size, blob.saved_ns) for blob in page.backup_blobs)
+    items += (admin.LogPart(part.segment, part.data) for part in page.log_parts)
+    items += (admin.BackupEnd() for _ in page.backup_ends)
     return items
 
 
@@ -229,6 +263,7 @@ def fault_from_pb(fault: pb.Fault) -> UdfstoreError:
     return error_for(fault.code, fault.message, expected=fault.expected, got=fault.got)
 
 
+_BACKUP = tuple(admin.BackupHead.__dataclass_fields__)
 _HEALTH = tuple(calls.Health.__dataclass_fields__)
 
 
@@ -238,6 +273,14 @@ def _health_to_pb(health: calls.Health) -> pb.Health:
 
 def _health_from_pb(health: pb.Health) -> calls.Health:
     return calls.Health(**{name: getattr(health, name) for name in _HEALTH})
+
+
+def _backup_to_pb(head: admin.BackupHead) -> pb.BackupHead:
+    return pb.BackupHead(**{name: getattr(head, name) for name in _BACKUP})
+
+
+def _backup_from_pb(head: pb.BackupHead) -> admin.BackupHead:
+    return admin.BackupHead(**{name: getattr(head, name) for name in _BACKUP})
 
 
 def _session_to_pb(session: calls.Session) -> pb.Session:
@@ -251,13 +294,16 @@ def _session_to_pb(session: calls.Session) -> pb.Session:
         ],
         place=place_to_pb(session.place),
         role=session.role,
+        heard_ns=session.heard_ns,
     )
 
 
 def _session_from_pb(session: pb.Session) -> calls.Session:
     following = tuple(calls.Following(f.tag, f.version, maybe_id(f.id), f.error) for f in session.following)
     author, place = author_from_pb(session.author), place_from_pb(session.place)
-    return calls.Session(session.id, author, session.since_ns, session.calls, following, place, session.role)
+    return calls.Session(
+        session.id, author, session.since_ns, session.calls, following, place, session.role, session.heard_ns
+    )
 
 
 def _task_to_pb(task: tasks.Task) -> pb.Task:

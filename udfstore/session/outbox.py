@@ -28,12 +28,15 @@ class Outbox:
         self._sending: list[memoryview] = []
         self.small_bytes = 0
         """Of the small frames that wait."""
+        self.bytes = 0
+        """Of all that waits."""
 
     def __bool__(self) -> bool:
         return bool(self._sending or self._small or self._lanes)
 
     def put(self, frame: bytes, call: int = 0) -> None:
         """A small frame. One of a call that has chunks waiting goes behind them."""
+        self.bytes += len(frame)
         lane = self._lanes.get(call)
         if lane is None:
             self._small.append(frame)
@@ -43,6 +46,7 @@ class Outbox:
 
     def put_chunk(self, call: int, head: bytes, data: bytes | memoryview) -> None:
         """A chunk of a call; `data` is kept, not copied."""
+        self.bytes += len(head) + len(data)
         self._lanes.setdefault(call, deque()).append((head, data))
 
     def waiting(self, call: int) -> int:
@@ -51,7 +55,7 @@ class Outbox:
 
     def drop(self, call: int) -> None:
         """Forget what the call has waiting."""
-        self._lanes.pop(call, None)
+        self.bytes -= sum(len(part) for frame in self._lanes.pop(call, ()) for part in frame)
 
     def flush(self, send: Callable[[list[memoryview]], int]) -> bool:
         """Send until nothing waits; `send` takes buffers and tells how many bytes went. True if any did.
@@ -64,6 +68,7 @@ class Outbox:
                 self._sending = self._take()
             sent = send(self._sending)
             sent_any = sent_any or sent > 0
+            self.bytes -= sent
             while self._sending and sent >= len(self._sending[0]):
                 sent -= len(self._sending.pop(0))
             if sent:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from udfstore import calls, tasks
+from udfstore import admin, calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
 from udfstore.model import check_note, check_request
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.session.values import (
+    can_of,
     check_number,
     ids_of,
     maybe_id,
@@ -171,6 +172,10 @@ def _write_await_followers(op: Any, call: tasks.AwaitFollowers) -> None:
     op.tag, op.version, op.timeout_ms = call.tag.name, call.version, ms_of("the timeout", call.timeout)
 
 
+def _write_add_token(op: Any, call: admin.AddToken) -> None:
+    op.name, op.can = call.name, pb.Can.Value(call.can.name)
+
+
 _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Save: ("save", _write_save),
     calls.Load: ("load", _write_load),
@@ -202,6 +207,12 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     tasks.PlanRestore: ("plan_restore", _write_plan_restore),
     tasks.ListUses: ("list_uses", _write_list_uses),
     tasks.AwaitFollowers: ("await_followers", _write_await_followers),
+    admin.AddToken: ("add_token", _write_add_token),
+    admin.RemoveToken: ("remove_token", lambda op, call: setattr(op, "name", call.name)),
+    admin.ListTokens: ("list_tokens", _write_nothing),
+    admin.MakeLink: ("make_link", _write_nothing),
+    admin.ReadMetrics: ("read_metrics", lambda op, call: setattr(op, "names", call.names)),
+    admin.Backup: ("backup", _write_nothing),
 }
 
 
@@ -304,4 +315,10 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "plan_restore": _read_plan_restore,
     "list_uses": _read_list_uses,
     "await_followers": _read_await_followers,
+    "add_token": lambda op, _: admin.AddToken(admin.check_token_name(op.name), can_of(op.can)),
+    "remove_token": lambda op, _: admin.RemoveToken(op.name),
+    "list_tokens": lambda op, _: admin.ListTokens(),
+    "make_link": lambda op, _: admin.MakeLink(),
+    "read_metrics": lambda op, _: admin.ReadMetrics(op.names),
+    "backup": lambda op, _: admin.Backup(),
 }

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from udfstore import tasks
+from udfstore import admin, tasks
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
@@ -187,6 +187,21 @@ def state_from_pb(message: pb.NodeState) -> tasks.NodeState:
         message.carried,
         tuple(map(model_from_pb, message.models)),
     )
+
+
+def token_to_pb(token: admin.Token) -> pb.Token:
+    """A token, without its secret."""
+    return pb.Token(name=token.name, can=token.can.name, added_ns=token.added_ns)
+
+
+def token_from_pb(message: pb.Token) -> admin.Token:
+    """A token, without its secret."""
+    return admin.Token(message.name, can_of(message.can), message.added_ns)
+
+
+def can_of(number: int) -> admin.Can:
+    """What a token is good for, by its number. Raises `UsageError` for one that this release does not know."""
+    return _member(admin.Can, pb.Can, number, "right of a token")
 
 
 def policy_of(number: int) -> tasks.Policy:

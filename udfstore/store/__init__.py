@@ -9,11 +9,26 @@ No protobuf and no event loop here: calls block, and any thread may make them.
 
 from __future__ import annotations
 
+from udfstore.store.appender import Appender
 from udfstore.store.blobs import BlobFile
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import Head, HeadMoved, Log, LogFailed
+from udfstore.store.partial import Partial
 from udfstore.store.resolve import Resolved
 from udfstore.store.store import Made, Store
 from udfstore.store.upload import Upload
 
-__all__ = ["BlobFile", "Head", "HeadMoved", "Log", "LogFailed", "Made", "Resolved", "Store", "StoreLimits", "Upload"]
+__all__ = [
+    "Appender",
+    "BlobFile",
+    "Head",
+    "HeadMoved",
+    "Log",
+    "LogFailed",
+    "Made",
+    "Partial",
+    "Resolved",
+    "Store",
+    "StoreLimits",
+    "Upload",
+]

@@ -123,9 +123,15 @@ class Files:
 
     def open(self, id: BlobId) -> BlobFile:
         """Open a blob's file. `FileNotFoundError` when there is none."""
-        path = self._layout.blob(id)
-        fd = osfs.open_read(path)
-        return BlobFile(id, os.fstat(fd).st_size, path, fd)
+        return _opened(id, self._layout.blob(id))
+
+    def open_held(self, id: BlobId) -> BlobFile:
+        """As `open`, also from the trash."""
+        path, trashed = self._layout.blob(id), self._layout.trashed(id)
+        for place in (path, trashed):
+            with contextlib.suppress(FileNotFoundError):
+                return _opened(id, place)
+        return _opened(id, path)  # it came back between the two looks
 
     def untouched(self, id: BlobId, size: int, saved_ns: int | None) -> bool:
         """Whether the stored copy is whole, for who relies on it without having read it.
@@ -218,9 +224,19 @@ class Files:
             raise
 
 
+def _opened(id: BlobId, path: Path) -> BlobFile:
+    fd = osfs.open_read(path)
+    return BlobFile(id, os.fstat(fd).st_size, path, fd)
+
+
 def hash_file(file: BlobFile) -> BlobId:
     """The ID of what a file holds now."""
+    return hash_read(file.pread, file.size)
+
+
+def hash_read(pread: Callable[[int, int], bytes], size: int) -> BlobId:
+    """The ID of `size` bytes, read in parts by `pread(offset, length)`."""
     digest = hashlib.sha256()
-    for offset in range(0, file.size, HASH_BUFFER):
-        digest.update(file.pread(offset, HASH_BUFFER))
+    for offset in range(0, size, HASH_BUFFER):
+        digest.update(pread(offset, min(HASH_BUFFER, size - offset)))
     return BlobId(digest.digest())

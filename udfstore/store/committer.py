@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from udfstore.store.catalog import Catalog
 from udfstore.store.groups import group_bytes
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import HeadMoved, Log, LogFailed
+from udfstore.store.meters import StoreMeters
 from udfstore.store.records import Record, encode
 
 HOUSE = Author(front="server")
@@ -92,12 +94,14 @@ class Committer:
         clock: Callable[[], int],
         release_reserve: Callable[[], bool],
         problem: str = "",
+        meters: StoreMeters | None = None,
     ) -> None:
         self.problem = problem
         self.on_commit: list[Callable[[int], None]] = []
         self.revision = catalog.view.head().revision
         self._log, self._catalog, self._files, self._limits = log, catalog, files, limits
         self._clock, self._release_reserve = clock, release_reserve
+        self._meters = meters or StoreMeters()
         self._wake = threading.Condition()
         self._queue: deque[Job] = deque()
         self._stopping = False
@@ -191,7 +195,9 @@ class Committer:
             try:
                 round = self._judge(jobs, refusal)
                 if round.written:
+                    began = time.perf_counter()
                     self._catalog.set_head(self._log.append(round.written, after=round.first - 1))
+                    self._meters.committed(len(round.written), time.perf_counter() - began)
                 self._catalog.commit()
                 return round
             except HeadMoved:

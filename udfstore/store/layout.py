@@ -12,6 +12,7 @@ from pathlib import Path
 from udfstore.digest import BlobId
 
 _SEGMENT = re.compile(r"[0-9]{8}", re.ASCII)
+_UPLOAD = re.compile(r"([0-9a-f]{32})(?:\.json(?:\.new)?)?", re.ASCII)
 _QUARANTINED = re.compile(r"([0-9a-f]{64})\.[0-9a-f]{8}", re.ASCII)
 
 FAN = tuple(f"{n:02x}" for n in range(256))
@@ -24,6 +25,7 @@ KNOWN = frozenset(
         "LOCK",
         "blobs",
         "staging",
+        "uploads",
         "log",
         "trash",
         "quarantine",
@@ -31,6 +33,9 @@ KNOWN = frozenset(
     }
 )
 """The names that making a store gives below the root."""
+
+RESTORING = "FORMAT.restore"
+"""Lies below a root while it is restored from a backup; it becomes FORMAT when all is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,11 @@ class Layout:
         return self.root / "staging"
 
     @property
+    def uploads(self) -> Path:
+        """Resumable uploads."""
+        return self.root / "uploads"
+
+    @property
     def log(self) -> Path:
         """The segments of the tag log."""
         return self.root / "log"
@@ -85,10 +95,20 @@ class Layout:
         return self.root / "reserve"
 
     @property
+    def tokens(self) -> Path:
+        """Who may ask over HTTP: hashes of their secrets."""
+        return self.root / "tokens.json"
+
+    @property
+    def http_token(self) -> Path:
+        """The secret of the first token."""
+        return self.root / "http-token"
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """All folders that a store has."""
         fan = tuple(self.blobs / name for name in FAN)
-        return (self.blobs, *fan, self.staging, self.log, self.trash, self.quarantine)
+        return (self.blobs, *fan, self.staging, self.uploads, self.log, self.trash, self.quarantine)
 
     def blob(self, id: BlobId) -> Path:
         """The file of a blob."""
@@ -116,6 +136,12 @@ def segment_number(name: str) -> int | None:
 def blob_of(name: str) -> BlobId | None:
     """The ID in the name of a file below `blobs/` or `trash/`; None for a name we never gave."""
     return BlobId(bytes.fromhex(name)) if re.fullmatch(r"[0-9a-f]{64}", name, re.ASCII) else None
+
+
+def upload_name(name: str) -> str | None:
+    """The upload that a file in `uploads/` belongs to; None for a name we never gave."""
+    match = _UPLOAD.fullmatch(name)
+    return match[1] if match else None
 
 
 def quarantined_blob(name: str) -> BlobId | None:

@@ -43,6 +43,12 @@ class StoreLimits:
     trash_grace_s: int = 3600
     """How long a removed file stays in `trash/` before it is unlinked: time to notice a mistake."""
 
+    uploads: int = 100
+    """Resumable uploads that are not complete; the next is told `busy`. Each may hold as much as the disk takes."""
+
+    upload_expiry_s: int = 86400
+    """How long a resumable upload is kept without progress, and its result afterwards: a night and a working day."""
+
     def __post_init__(self) -> None:
         if self.record_bytes + KIB > self.group_bytes or 2 * self.group_bytes + KIB > self.segment_bytes:
             raise UsageError(

@@ -71,6 +71,27 @@ class Log(Protocol):
         """Release descriptors."""
 
 
+def read_groups(load: Callable[[int], bytes], after: Head) -> Iterator[tuple[Group, Head]]:
+    """Whole groups behind `after` in order, each with the head it makes, of a log whose segments `load` gives.
+
+    Ends silently at the first bytes that are no whole group of the chain, where `load` raises `Damaged`, and at a
+    segment that is not there (`FileNotFoundError`).
+    """
+    head = after
+    while True:
+        for number, offset in ((head.segment, head.end), (head.segment + 1, SEGMENT_HEAD_BYTES)):
+            try:
+                group = decode_group(load(number), offset)
+            except (Damaged, FileNotFoundError):
+                continue
+            if group.revision == head.revision + 1 and group.previous == head.chain:
+                head = Head(group.last, group.chain, number, offset, offset + group.length)
+                yield group, head
+                break
+        else:
+            return
+
+
 class FileLog:
     """The log of one store. `store` is the store ID; `say` gets lines for people."""
 
@@ -109,23 +130,7 @@ class FileLog:
 
     def groups(self, after: Head) -> Iterator[tuple[Group, Head]]:
         """As `Log.groups`; ends silently at the first bytes that are no whole group of the chain."""
-        head = after
-        while True:
-            found = self._next(head)
-            if found is None:
-                return
-            group, head = found
-            yield group, head
-
-    def _next(self, head: Head) -> tuple[Group, Head] | None:
-        for number, offset in ((head.segment, head.end), (head.segment + 1, SEGMENT_HEAD_BYTES)):
-            try:
-                group = decode_group(self._load(number), offset)
-            except (Damaged, FileNotFoundError):
-                continue
-            if group.revision == head.revision + 1 and group.previous == head.chain:
-                return group, Head(group.last, group.chain, number, offset, offset + group.length)
-        return None
+        return read_groups(self._load, after)
 
     def _load(self, number: int) -> bytes:
         if number == self._cached[0]:

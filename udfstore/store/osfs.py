@@ -91,6 +91,16 @@ def allocate(fd: int, size: int) -> None:
     os.posix_fallocate(fd, 0, size)
 
 
+def truncate(fd: int, size: int) -> None:
+    """Cut a file off behind `size` bytes."""
+    os.ftruncate(fd, size)
+
+
+def chmod(fd: int, mode: int) -> None:
+    """Set the rights of a file."""
+    os.fchmod(fd, mode)
+
+
 def stamp(fd: int, time_ns: int) -> None:
     """Set the time a file was last written, nanoseconds since 1970."""
     os.utime(fd, ns=(time_ns, time_ns))
@@ -149,6 +159,14 @@ def free_bytes(path: Path) -> int:
     """Bytes that the file system of a folder would still take from us."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Give a name this content, durably: after a failure or a power cut it has the old or the new one, whole."""
+    fresh = path.with_name(f"{path.name}.new")
+    write_file(fresh, content)
+    rename(fresh, path)
+    fsync_folder(path.parent)
 
 
 def write_file(path: Path, content: bytes) -> None:

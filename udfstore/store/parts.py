@@ -10,8 +10,10 @@ from udfstore.errors import NotFound, ReadOnly
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.committer import Committer
+from udfstore.store.gauges import Gauges
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import FileLog
+from udfstore.store.meters import StoreMeters
 from udfstore.store.removal import Remover
 from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
 
@@ -29,6 +31,7 @@ class Parts:
         say: Callable[[str], None],
     ) -> None:
         self.limits, self.clock = limits, clock
+        self.meters = StoreMeters()
         self.layout = find_root(path, create)
         with contextlib.ExitStack() as undo:
             lock = Lock(self.layout, owner)
@@ -53,9 +56,11 @@ class Parts:
                 clock=clock,
                 release_reserve=self.reserve.release,
                 problem=problem,
+                meters=self.meters,
             )
+            self.gauges = Gauges(self.catalog)
             self.files.in_doubt = self.committer.fail
-            self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s)
+            self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s, self.meters)
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()

@@ -6,7 +6,7 @@ The log says what shall be; the files follow. At the start `settle` brings files
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from udfstore.calls import Deleted
@@ -18,6 +18,7 @@ from udfstore.store.catalog import Catalog
 from udfstore.store.committer import Committer
 from udfstore.store.keeping import IN_A_RECORD
 from udfstore.store.layout import Layout, blob_of
+from udfstore.store.meters import StoreMeters
 from udfstore.store.view import State, View
 
 SECOND = 1_000_000_000
@@ -26,10 +27,22 @@ SECOND = 1_000_000_000
 class Remover:
     """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs."""
 
-    def __init__(self, catalog: Catalog, files: Files, committer: Committer, grace_s: int) -> None:
+    def __init__(self, catalog: Catalog, files: Files, committer: Committer, grace_s: int, meters: StoreMeters) -> None:
         self._catalog, self._files, self._committer = catalog, files, committer
         self._grace_ns = grace_s * SECOND
+        self._meters = meters
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="remover")
+        self._holds: set[object] = set()
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Leave in the trash whatever is removed while this is open; a sweep after it takes it."""
+        hold = object()
+        self._holds.add(hold)
+        try:
+            yield
+        finally:
+            self._holds.discard(hold)
 
     def follow(self, condemned: Future[Deleted], now: bool) -> Future[Deleted]:
         """The future of a deletion: resolved when the record that `condemned` waits for is followed by the file."""
@@ -87,6 +100,7 @@ class Remover:
                         count += self._remove((row.id,), True)
             except UdfstoreError as error:
                 errors.append(error)
+        self._meters.swept(failed=bool(errors))
         if errors:
             raise errors[0]
         return count
@@ -104,10 +118,12 @@ class Remover:
             # The others were saved again meanwhile.
             leaving = [row.id for row in rows if row is not None and row.state is State.CONDEMNED]
             self._files.to_trash(*leaving)
-            if erase and leaving:
-                self._files.erase(*leaving)
-                self._committer.call(upkeep.erased(leaving))
-            return len(leaving) if erase else 0
+            if not erase or self._holds or not leaving:
+                return 0
+            self._files.erase(*leaving)
+            self._committer.call(upkeep.erased(leaving))
+            self._meters.removed(len(leaving))
+            return len(leaving)
 
 
 def settle(layout: Layout, files: Files, view: View, say: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from udfstore.errors import Conflict, Corrupt, Denied, NotFound, ReadOnly, UsageError
 from udfstore.store import osfs
 from udfstore.store.format import STORE_ID_BYTES, Format, parse, render
-from udfstore.store.layout import KNOWN, Layout
+from udfstore.store.layout import KNOWN, RESTORING, Layout
 
 _LOCK_BYTES = 512
 
@@ -104,6 +104,10 @@ def is_fresh(layout: Layout) -> bool:
     if layout.format.exists():
         return False
     names = {path.name for path in layout.root.iterdir()} - {"LOCK", "lost+found"}
+    if RESTORING in names:
+        raise UsageError(
+            f"{layout.root} is not a store: a restore into it was broken off; run it again, or remove the folder"
+        )
     if names and not ("FORMAT.new" in names and names <= KNOWN):
         shown = ", ".join(sorted(names)[:4])
         raise UsageError(f"{layout.root} is not a store: it has no FORMAT, but holds {shown}")

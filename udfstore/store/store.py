@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from udfstore import tasks
+from udfstore import admin, tasks
 from udfstore.calls import Delete, Deleted, Kept, Move, Moved, Noted, Rollback, Untag, Used
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, Corrupt, ReadOnly
+from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Entry, Event, Place
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.store import changes, keeping, osfs, upkeep
+from udfstore.store import backup, changes, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
 from udfstore.store.changes import Change
 from udfstore.store.committer import Judge
@@ -24,6 +24,7 @@ from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
 from udfstore.store.parts import Parts
 from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
+from udfstore.store.resumable import Uploads
 from udfstore.store.upload import Upload, Yard
 from udfstore.store.view import BlobRow, State, View
 
@@ -73,9 +74,11 @@ class Store:
         """
         parts = Parts(Path(root), create, owner, limits, clock, say)
         self.root: Path = parts.layout.root
+        self.limits: StoreLimits = parts.limits
         self.id = parts.format.id
         """The store ID, 16 bytes."""
         self.epoch = parts.format.epoch
+        self.meters, self.gauges = parts.meters, parts.gauges
         self._parts = parts
         self._closed = False
         self._hashing = ThreadPoolExecutor(HASHING, "hash")
@@ -87,7 +90,10 @@ class Store:
             known_saved_ns=self._known_saved_ns,
             index=self._index,
             hashing=self._hashing,
+            meters=self.meters,
         )
+        self.uploads = Uploads(parts.layout.uploads, self._yard, self._check_writable, say)
+        """The resumable ones."""
 
     @property
     def revision(self) -> int:
@@ -177,6 +183,25 @@ class Store:
             self._parts.committer.call(upkeep.verified(id))
         return self.info(Ref.of(id))
 
+    @contextlib.contextmanager
+    def backup(self) -> Iterator[Generator[list[admin.Item]]]:
+        """What a backup needs to know, as `admin.Backup` has it; until the end `open_held` has all its content.
+
+        What is removed meanwhile stays in the trash. Raises `Corrupt` where the log is damaged.
+        """
+        with self._parts.remover.hold(), contextlib.closing(backup.pages(self._parts)) as pages:
+            if self._closed:
+                raise Closing("the store is closed")
+            yield pages
+
+    def open_held(self, id: BlobId) -> BlobFile:
+        """As `open`, for content that a backup holds, though it was removed meanwhile. Raises `NotFound`."""
+        with osfs.telling(f"opening blob {id.short}"):
+            try:
+                return self._parts.files.open_held(id)
+            except FileNotFoundError:
+                raise NotFound(f"there is no blob {id}") from None
+
     def free_bytes(self) -> int:
         """Bytes that the disk would still take."""
         with osfs.telling("looking at the free space"):
@@ -185,13 +210,15 @@ class Store:
     def sweep(self, now: bool = False) -> int:
         """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many.
 
-        What snapshots that were let go could not take along, because somebody wanted it, goes too.
+        What snapshots that were let go could not take along, because somebody wanted it, goes too; and resumable
+        uploads without progress.
 
         Raises what kept one of them, after all the others are gone.
         """
         self._check_writable()
         with osfs.telling("taking the reserve again"):
             self._parts.reserve.restore(self._parts.limits.floor_bytes)
+        self.uploads.expire()
         self.let_go(()).result()
         return self._parts.remover.sweep(self._parts.clock(), now)
 
@@ -258,6 +285,15 @@ class Store:
         """The newest entry of a tag, or one version of it. Raises `NotFound`; `Gone` for a deleted tag."""
         with self._reads() as view:
             return find_entry(view, ref)
+
+    def entry_at(self, tag: Tag, time_ns: int) -> Entry:
+        """The newest entry that a tag had at a time; a deletion too. Raises `NotFound` where it had none yet."""
+        with self._reads() as view:
+            newest_entry(view, tag)
+            entry = view.entry_at(tag.name, time_ns)
+        if entry is None:
+            raise NotFound(f"{tag} had no version yet at that time")
+        return entry
 
     def tags(self, prefix: Prefix, after: str = "", limit: int = 100) -> list[Entry]:
         """The newest entry of each live tag by name, behind the tag `after`.

@@ -1,10 +1,11 @@
-"""One save in flight: bytes into a staging file, hashed as they come, published when they are what was announced."""
+"""Saves in flight: bytes into a file of ours, hashed as they come, published when they are what was announced."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from udfstore.errors import Closing, InternalError, Mismatch, NoSpace, TooLarge
 from udfstore.store import osfs
 from udfstore.store.blobs import Files
 from udfstore.store.limits import MIB, StoreLimits
+from udfstore.store.meters import StoreMeters
 
 FLOOR_CHECK_BYTES = 16 * MIB
 """Bytes written between two looks at the free space: the default floor, so a save of unknown size stops above zero."""
@@ -38,32 +40,44 @@ class Yard:
     """Index (ID, size, saved_ns) durable content; returns when that is done."""
     hashing: Executor
     """Threads that hash what is being written."""
+    meters: StoreMeters
+
+    def check_limit(self, size: int) -> None:
+        """Refuse content over the limit (`TooLarge`)."""
+        limit = self.limits.blob_bytes
+        if limit is not None and size > limit:
+            raise TooLarge("the blob is over the store's limit", expected=limit, got=size)
+
+    def check_floor(self, coming: int) -> None:
+        """Refuse bytes that would bring the disk below its floor (`NoSpace`)."""
+        with osfs.telling("looking at the free space"):
+            free = osfs.free_bytes(self.staging)
+        if free - coming < self.limits.floor_bytes:
+            raise NoSpace(
+                "the disk has no room for this save above the floor that tags and removals need",
+                expected=f"{coming + self.limits.floor_bytes} bytes free",
+                got=free,
+            )
 
 
-class Upload:
-    """Content on its way in. Not for several threads at once; every call may block on the disk.
+class Incoming:
+    """Content on its way into a file of ours, and from there under its name. Not for several threads at once.
 
-    `size` is what was written so far. Ends with `commit` or `abort`; after any error only `abort` is left to do.
+    `size` is what was written so far.
     """
 
-    def __init__(self, yard: Yard, id: BlobId | None = None, size: int | None = None) -> None:
-        """Admit a save. Raises `TooLarge` or `NoSpace`."""
+    def __init__(self, yard: Yard, path: Path, id: BlobId | None, size: int | None) -> None:
         self.size = 0
         self._yard = yard
+        self._path = path
         self._announced = (size, id)
-        self._digest = hashlib.sha256()
+        self._fd = -1
+        self._digest: hashlib._Hash | None = hashlib.sha256()
+        """Of what was written; None: only the file knows."""
         self._room = 0
-        self._check_limit(size or 0)
-        self._check_floor(size or 0)
-        self._path = yard.staging / os.urandom(16).hex()
-        with osfs.telling("opening a file for the save"):
-            self._fd = osfs.create(self._path, 0o444)
-        if size is not None and size >= yard.limits.preallocate_from:
-            try:
-                osfs.allocate(self._fd, size)
-            except OSError as error:
-                self.abort()
-                raise osfs.told(error, f"reserving {size} bytes for the save") from error
+        """Bytes that may be written before the free space is looked at."""
+        self._durable = False
+        """Whether the file was synced and closed."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes.
@@ -76,12 +90,14 @@ class Upload:
         announced = self._announced[0]
         if announced is not None and size > announced:
             raise Mismatch("more bytes came than were announced", expected=announced, got=size)
-        self._check_limit(size)
-        if announced is None and len(view) > self._room:
-            self._check_floor(len(view))
+        self._yard.check_limit(size)
+        if len(view) > self._room:
+            self._yard.check_floor(len(view))
             self._room = FLOOR_CHECK_BYTES
         with osfs.telling("writing the save"):
-            if len(view) < BESIDE_BYTES:
+            if self._digest is None:
+                osfs.write(self._fd, view)
+            elif len(view) < BESIDE_BYTES:
                 osfs.write(self._fd, view)
                 self._digest.update(view)
             else:
@@ -96,22 +112,87 @@ class Upload:
         self._room -= len(view)
         self.size = size
 
+    def _finish(self, size: int | None, id: BlobId | None) -> tuple[BlobId, bool]:
+        """Make the content durable under its ID and index it; gives the ID and whether the store had it already."""
+        self._check_open()
+        self._check_size(size)
+        own = self._identify()
+        for said in (self._announced[1], id):
+            if said is not None and said != own:
+                raise Mismatch("the content is not what was announced", expected=said, got=own)
+        with osfs.telling("saving the blob"), self._yard.files.lock(own):
+            return own, self._settle(own)
+
+    def _identify(self) -> BlobId:
+        assert self._digest is not None
+        return BlobId(self._digest.digest())
+
+    def _settle(self, own: BlobId) -> bool:
+        files = self._yard.files
+        existed = files.untouched(own, self.size, self._yard.known_saved_ns(own))
+        self._found(own, existed)
+        if existed:
+            with files.open(own) as file:
+                saved_ns = os.fstat(file.fileno()).st_mtime_ns
+        else:
+            saved_ns = self._yard.clock()
+            self._publish(own, saved_ns)
+        self._yard.index(own, self.size, saved_ns)
+        self._yard.meters.saved(self.size, existed=existed)
+        return existed
+
+    def _found(self, own: BlobId, existed: bool) -> None:
+        """Called when it is known what the content is, before anything follows from it."""
+
+    def _publish(self, own: BlobId, saved_ns: int) -> None:
+        began = time.perf_counter()
+        osfs.stamp(self._fd, saved_ns)
+        osfs.fdatasync(self._fd)
+        fd, self._fd = self._fd, -1
+        osfs.close(fd)
+        self._durable = True
+        self._yard.files.publish(self._path, own)
+        self._yard.meters.published(time.perf_counter() - began)
+
+    def _check_open(self) -> None:
+        if self._fd < 0:
+            raise InternalError("the upload has ended already")
+
+    def _check_size(self, size: int | None) -> None:
+        for said in (self._announced[0], size):
+            if said is not None and said != self.size:
+                raise Mismatch("the content has another length than announced", expected=said, got=self.size)
+
+
+class Upload(Incoming):
+    """One save. Every call may block on the disk.
+
+    Ends with `commit` or `abort`; after any error only `abort` is left to do.
+    """
+
+    def __init__(self, yard: Yard, id: BlobId | None = None, size: int | None = None) -> None:
+        """Admit a save. Raises `TooLarge` or `NoSpace`."""
+        super().__init__(yard, yard.staging / os.urandom(16).hex(), id, size)
+        yard.check_limit(size or 0)
+        yard.check_floor(size or 0)
+        self._room = size or 0
+        with osfs.telling("opening a file for the save"):
+            self._fd = osfs.create(self._path, 0o444)
+        if size is not None and size >= yard.limits.preallocate_from:
+            try:
+                osfs.allocate(self._fd, size)
+            except OSError as error:
+                self.abort()
+                raise osfs.told(error, f"reserving {size} bytes for the save") from error
+
     def commit(self, size: int | None = None, id: BlobId | None = None) -> tuple[BlobId, bool]:
         """Make the content durable under its ID and index it; gives the ID and whether the store had it already.
 
         `size` and `id` are what the sender says it sent, checked like what was announced at first (`Mismatch`). When
         this returns, the content survives a power cut. The staging file is gone either way.
         """
-        self._check_open()
         try:
-            own = BlobId(self._digest.digest())
-            for size_said, id_said in (self._announced, (size, id)):
-                if size_said is not None and size_said != self.size:
-                    raise Mismatch("the content has another length than announced", expected=size_said, got=self.size)
-                if id_said is not None and id_said != own:
-                    raise Mismatch("the content is not what was announced", expected=id_said, got=own)
-            with osfs.telling("saving the blob"), self._yard.files.lock(own):
-                return own, self._settle(own)
+            return self._finish(size, id)
         finally:
             self.abort()
 
@@ -124,44 +205,9 @@ class Upload:
             with osfs.telling("removing the file of a save"):
                 osfs.unlink(self._path)
 
-    def _settle(self, own: BlobId) -> bool:
-        files = self._yard.files
-        existed = files.untouched(own, self.size, self._yard.known_saved_ns(own))
-        if existed:
-            with files.open(own) as file:
-                saved_ns = os.fstat(file.fileno()).st_mtime_ns
-        else:
-            saved_ns = self._yard.clock()
-            self._publish(own, saved_ns)
-        self._yard.index(own, self.size, saved_ns)
-        return existed
-
     def _publish(self, own: BlobId, saved_ns: int) -> None:
-        osfs.stamp(self._fd, saved_ns)
-        osfs.fdatasync(self._fd)
-        fd, self._fd = self._fd, -1
         try:
-            osfs.close(fd)
-            self._yard.files.publish(self._path, own)
+            super()._publish(own, saved_ns)
         except OSError:
-            osfs.unlink(self._path)
+            osfs.unlink(self._path)  # `abort` removes it only while it is open
             raise
-
-    def _check_open(self) -> None:
-        if self._fd < 0:
-            raise InternalError("the upload has ended already")
-
-    def _check_limit(self, size: int) -> None:
-        limit = self._yard.limits.blob_bytes
-        if limit is not None and size > limit:
-            raise TooLarge("the blob is over the store's limit", expected=limit, got=size)
-
-    def _check_floor(self, coming: int) -> None:
-        with osfs.telling("looking at the free space"):
-            free = osfs.free_bytes(self._yard.staging)
-        if free - coming < self._yard.limits.floor_bytes:
-            raise NoSpace(
-                "the disk has no room for this save above the floor that tags and removals need",
-                expected=f"{coming + self._yard.limits.floor_bytes} bytes free",
-                got=free,
-            )

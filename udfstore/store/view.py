@@ -14,7 +14,7 @@ from typing import Any
 from udfstore import tasks
 from udfstore.digest import DIGEST_BYTES, BlobId
 from udfstore.model import Entry, Event, Kind, Place
-from udfstore.refs import Prefix
+from udfstore.refs import SNAPSHOTS, Prefix
 from udfstore.store.log import Head
 from udfstore.store.records import Record, Use, decode_author, decode_labels, decode_rest
 
@@ -53,6 +53,7 @@ _ENTRY = (
     " e.labels, e.origin, e.source, e.links"
     " FROM entries e JOIN records r ON r.revision = e.revision JOIN authors a ON a.number = r.author"
 )
+_NO_SNAPSHOT = "WHERE id IS NOT NULL AND (tag < ? OR tag >= ?)"
 _BLOB = "SELECT id, size, saved_ns, verified_ns, state, state_ns FROM blobs"
 
 
@@ -86,6 +87,16 @@ class View:
         )
         return [_blob(row) for row in rows]
 
+    def here(self) -> Iterator[tuple[BlobId, int, int]]:
+        """All blobs that are here by their IDs, each with size and time of saving."""
+        rows = self.db.execute("SELECT id, size, saved_ns FROM blobs WHERE state <= 1 ORDER BY id")
+        return ((BlobId(id), size, saved_ns) for id, size, saved_ns in rows)
+
+    def links_not_indexed(self) -> list[BlobId]:
+        """What links keep though the index does not know it: a power cut may take what was indexed last."""
+        query = "SELECT DISTINCT id FROM links WHERE id NOT IN (SELECT id FROM blobs) ORDER BY id"
+        return [BlobId(id) for (id,) in self.db.execute(query)]
+
     def beginning_with(self, digits: str, limit: int) -> list[BlobRow]:
         """Blobs whose hex ID begins with these digits."""
         low = bytes.fromhex(digits.ljust(2 * DIGEST_BYTES, "0"))
@@ -97,15 +108,30 @@ class View:
         """Blobs that are on their way out and not yet erased."""
         return [_blob(row) for row in self.db.execute(f"{_BLOB} WHERE state = {State.CONDEMNED:d}")]
 
+    def leaving(self) -> tuple[int, int]:
+        """How many blobs are condemned and not yet erased, and their bytes."""
+        query = f"SELECT count(*), ifnull(sum(size), 0) FROM blobs WHERE state = {State.CONDEMNED:d}"
+        count, size = self.db.execute(query).fetchone()
+        return count, size
+
     # --- entries ---------------------------------------------------------------------------------------------------
 
     def newest(self, tag: str) -> Entry | None:
         """The newest entry of a tag, which may be a deletion; None: the tag never was."""
         return self._one(f"{_ENTRY} WHERE e.tag = ? ORDER BY e.version DESC LIMIT 1", tag)
 
+    def newest_of(self, tag: str) -> tuple[int, BlobId | None] | None:
+        """The newest version of a tag, and what it names; None: the tag never was."""
+        row = self.db.execute("SELECT version, id FROM tags WHERE tag = ?", (tag,)).fetchone()
+        return row and (row[0], BlobId(row[1]) if row[1] is not None else None)
+
     def entry(self, tag: str, version: int) -> Entry | None:
         """One version of a tag; None: it never was."""
         return self._one(f"{_ENTRY} WHERE e.tag = ? AND e.version = ?", tag, version)
+
+    def entry_at(self, tag: str, time_ns: int) -> Entry | None:
+        """The newest entry of a tag that a record made up to that time tells."""
+        return self._one(f"{_ENTRY} WHERE e.tag = ? AND r.time_ns <= ? ORDER BY e.version DESC LIMIT 1", tag, time_ns)
 
     def below(self, tag: str, version: int) -> Iterator[Entry]:
         """Versions of a tag below that one, newest first."""
@@ -138,6 +164,16 @@ class View:
             high,
             limit,
         )
+
+    def versions_outside_snapshots(self, limit: int) -> list[tuple[str, int]]:
+        """Live tags that are no snapshot's, by name, and the newest version of each."""
+        query = f"SELECT tag, version FROM tags {_NO_SNAPSHOT} ORDER BY tag LIMIT ?"
+        return self.db.execute(query, (*_range(Prefix(SNAPSHOTS)), limit)).fetchall()
+
+    def count_outside_snapshots(self) -> int:
+        """How many tags those are."""
+        query = f"SELECT count(*) FROM tags {_NO_SNAPSHOT}"
+        return int(self.db.execute(query, _range(Prefix(SNAPSHOTS))).fetchone()[0])
 
     def naming(self, id: BlobId, limit: int, upto: int = 1 << 62) -> list[Entry]:
         """Entries that name a blob, newest first, of revisions up to `upto`."""
@@ -174,6 +210,15 @@ class View:
             " WHERE l.id = ?"
         )
         return ((tag, version, BlobId(linker)) for tag, version, linker in self.db.execute(query, (id.raw,)))
+
+    def repeated(self) -> int:
+        """The bytes that all entries together name beyond those of their blobs, of content that is here."""
+        query = (
+            "SELECT ifnull(sum(b.size * (e.count - 1)), 0) FROM"
+            " (SELECT id, count(*) AS count FROM entries WHERE id IS NOT NULL GROUP BY id) e"
+            " JOIN blobs b ON b.id = e.id WHERE b.state <= 1"
+        )
+        return int(self.db.execute(query).fetchone()[0])
 
     def links_of(self, id: BlobId) -> list[BlobId]:
         """What the entries that name a blob link, each once."""

@@ -1,0 +1,177 @@
+"""What operators ask of a server: tokens, links into the web page, metrics, backups.
+
+Carried and answered as the calls of `udfstore.calls`. Times are nanoseconds since 1970 (`…_ns`).
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+
+from udfstore.digest import BlobId
+from udfstore.errors import UsageError
+
+TOKEN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+PART_BYTES = 32 * 1024
+"""Of a log or a text in one item: well below the largest page."""
+
+
+class Can(enum.Enum):
+    """What a token is good for; each includes those before it."""
+
+    METRICS = "metrics"
+    """Metrics with names in them."""
+    READ = "read"
+    """All that changes nothing."""
+    WRITE = "write"
+    """Everything."""
+
+    def covers(self, needed: Can) -> bool:
+        """Whether this is enough for what needs `needed`."""
+        order = list(Can)
+        return order.index(self) >= order.index(needed)
+
+
+def check_token_name(name: str) -> str:
+    """Refuse what is no name of a token (`UsageError`)."""
+    if TOKEN_NAME.fullmatch(name) is None:
+        raise UsageError(
+            "not a name for a token",
+            expected="1 to 64 letters, digits, '.', '_' and '-', the first no '.' or '-'",
+            got=repr(name[:80]),
+        )
+    return name
+
+
+# --- tokens and links ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddToken:
+    """Make a token. Answered with `NewToken`; `Conflict` when the name is taken."""
+
+    name: str
+    can: Can = Can.READ
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveToken:
+    """Revoke a token, at once. Answered with the `Token`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTokens:
+    """All tokens, by name, in pages of `Token`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token, without its secret: that is nowhere kept."""
+
+    name: str
+    can: Can
+    added_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token that was made, and the secret that is told this once."""
+
+    token: Token
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeLink:
+    """Make a link that logs a browser in, once. Answered with `Link`; `Unsupported` where HTTP is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link that works once, for `seconds`. Who opens it acts as who asked for it."""
+
+    url: str
+    seconds: int
+
+
+# --- metrics -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMetrics:
+    """All metrics in Prometheus' text format, in pages of `Text`. `names`: with the names of tasks and tags."""
+
+    names: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A part of a text."""
+
+    text: str
+
+
+# --- backup --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The names of a store at one moment, and what content belongs to them.
+
+    Told in pages: a `BackupHead`, a `BackupBlob` for each blob, a `LogPart` for each part of the log, a `BackupEnd`.
+    The call then stays open until it is taken back. As long as it is open, all that content can be loaded by ID on the
+    same connection, though it be deleted meanwhile.
+    """
+
+
+class BackupItem:
+    """What a backup tells."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BackupHead(BackupItem):
+    """What is backed up: the store, its FORMAT file as text, its newest revision, and how much of it there is."""
+
+    store_id: bytes
+    epoch: int
+    revision: int
+    format: str
+    blobs: int
+    bytes: int
+    log_bytes: int
+    time_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackupBlob(BackupItem):
+    """A blob that belongs to the backup, and when it was saved. They come by their IDs."""
+
+    id: BlobId
+    size: int
+    saved_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart(BackupItem):
+    """Bytes of one segment of the log, in the order in which they lie there, from the first on."""
+
+    segment: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BackupEnd(BackupItem):
+    """All is told: what is held can be loaded."""
+
+
+StreamCall = ListTokens | ReadMetrics | Backup
+PlainCall = AddToken | RemoveToken | MakeLink
+Call = StreamCall | PlainCall
+Result = Token | NewToken | Link
+Item = Token | Text | BackupHead | BackupBlob | LogPart | BackupEnd

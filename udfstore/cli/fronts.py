@@ -1,0 +1,93 @@
+"""The HTTP front of `serve`: its listeners, its applications, its tokens, put together where HTTP is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from udfstore.http.app import application, watching
+from udfstore.http.guard import App
+from udfstore.http.serving import Address, Front, names_of
+from udfstore.server import activation
+from udfstore.server.config import Settings
+from udfstore.server.limits import ServerLimits
+from udfstore.server.listener import Listener
+from udfstore.server.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Fronts:
+    """What is served beside the socket, and where: `http` and `metrics` are addresses, "" where there is none."""
+
+    front: Front
+    doors: tuple[tuple[socket.socket, App], ...]
+    http: str
+    metrics: str
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where it is served, by what."""
+        return {what: place for what, place in (("http", self.http), ("metrics", self.metrics)) if place}
+
+    async def serve(self, stopping: trio.Event) -> None:
+        """Serve until `stopping`."""
+        await self.front.serve(self.doors, stopping)
+
+
+@contextmanager
+def opened(settings: Settings, given: Mapping[str, socket.socket], server: Server) -> Iterator[Fronts]:
+    """Listen where the settings say, or on what the service manager passed on.
+
+    Raises `UsageError` for what is no address, `Conflict` or `Denied` where it cannot be had.
+    """
+    limits: ServerLimits = settings.server_limits
+    service, doors = server.service, []
+    http = metrics = ""
+    with contextlib.ExitStack() as undo:
+        if settings.http is not None or "http" in given:
+            listener = _listener(undo, settings, given.get("http"), settings.http)
+            hosts = names_of(listener, [host.strip() for host in settings.http_hosts.split(",") if host.strip()])
+            doors.append((listener, application(server.house, hosts, limits.progress_seconds)))
+            http = _shown(listener)
+            service.tokens.first()
+            service.doors.url = http if http.startswith("http") else "http://localhost"
+        if settings.metrics is not None or "metrics" in given:
+            listener = _listener(undo, settings, given.get("metrics"), settings.metrics)
+            doors.append((listener, watching(server.house, limits.progress_seconds)))
+            metrics = f"{_shown(listener)}/metrics"
+        front = Front(
+            connections=limits.http_connections,
+            idle_seconds=limits.http_idle_seconds,
+            progress_seconds=limits.progress_seconds,
+            grace_seconds=limits.grace_seconds,
+            meters=service.meters,
+        )
+        yield Fronts(front, tuple(doors), http, metrics)
+
+
+def _listener(
+    undo: contextlib.ExitStack, settings: Settings, given: socket.socket | None, text: str | None
+) -> socket.socket:
+    if given is not None:
+        activation.check(given, text)
+        return undo.enter_context(given)
+    address = Address.parse(text or "")
+    if not address.path:
+        return undo.enter_context(address.bind())
+    path = Path(address.path).expanduser().absolute()
+    unix = Listener(path, settings.mode, settings.socket_group)
+    undo.callback(unix.close)
+    return undo.enter_context(unix.listening())
+
+
+def _shown(listener: socket.socket) -> str:
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,93 @@
+"""Calls of one connection that are answered with pages: lists, watches, backups.
+
+They go as far as the peer grants pages. It may take its time: each is only a cursor here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import trio
+
+from udfstore import admin, calls, tasks
+from udfstore.model import Caller
+from udfstore.server.pump import Pump
+from udfstore.server.rooms import Rooms
+from udfstore.session.host import HostSession
+
+FAR_BEHIND = 1000
+"""Revisions behind which a watch catches up in a thread: to look through so many takes the loop about a millisecond."""
+
+
+class Streams:
+    """The pages of one connection."""
+
+    def __init__(self, session: HostSession, pump: Pump, rooms: Rooms, changed: trio.lowlevel.ParkingLot) -> None:
+        self._session = session
+        self._pump = pump
+        self._rooms = rooms
+        self._changed = changed
+
+    async def answer(self, number: int, caller: Caller, call: calls.StreamCall) -> None:
+        """Send all items of a call. Watches and backups have no end."""
+        service, kind = self._rooms.service, type(call)
+        match call:
+            case calls.Watch():
+                await self._watch(number, caller, call)
+            case admin.Backup():
+                await self._back_up(number, caller)
+            case tasks.AwaitFollowers():
+                await self._await_followers(number, call)
+            case _ if kind in service.slow_stream:
+                await self._from_thread(number, service.slow_stream[kind](caller, call))
+            case _:
+                for batch in service.stream[kind](caller, call):
+                    await self._send(number, batch)
+
+    async def _from_thread(self, number: int, batches: Iterator[list[Any]]) -> None:
+        while (batch := await self._rooms.reading(next, batches, None)) is not None:
+            await self._send(number, batch)
+
+    async def _await_followers(self, number: int, call: tasks.AwaitFollowers) -> None:
+        register = self._rooms.service.register
+        with trio.move_on_after(call.timeout):
+            while register.behind(call.tag, call.version):
+                await self._rooms.moves.park()
+        await self._send(number, register.followers(call.tag))
+
+    async def _watch(self, number: int, caller: Caller, call: calls.Watch) -> None:
+        service = self._rooms.service
+        cursor, present = service.begin_watch(caller, call)
+        for batch in present:
+            await self._send(number, batch)
+        while True:
+            if service.store.revision - cursor > FAR_BEHIND:
+                events, cursor = await self._rooms.reading(service.go_on_watching, call, cursor)
+            else:
+                events, cursor = service.go_on_watching(call, cursor)
+                await trio.lowlevel.checkpoint()
+            await self._send(number, events)
+            while service.store.revision <= cursor:
+                await self._rooms.commits.park()
+
+    async def _back_up(self, number: int, caller: Caller) -> None:
+        """Tell what belongs to a backup, and hold it until the call is taken back."""
+        backup: AbstractContextManager[Iterator[list[admin.Item]]] = self._rooms.service.backup(caller)
+        batches = await self._rooms.reading(backup.__enter__)
+        try:
+            await self._from_thread(number, batches)
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._rooms.reading(backup.__exit__, None, None, None)
+
+    async def _send(self, number: int, items: list[Any]) -> None:
+        """Send items as far as the peer granted pages."""
+        session, most = self._session, self._rooms.limits.waiting_bytes
+        for page in session.pages(number, items):
+            while session.credit(number) == 0 or session.outbox.small_bytes >= most:
+                await self._changed.park()
+            session.page(number, page)
+            self._pump.flush()
