@@ -33,7 +33,7 @@ serve: $(READY) ## run a server on the usual root and socket
 	$(BIN)/udfstore serve
 
 test: $(READY) ## all tests, on two processors
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY) ## style, types, layers, generated code
 	$(BIN)/ruff check .

@@ -90,7 +90,7 @@ def test_what_is_deleted_while_it_is_fetched_is_in_the_backup(own_server: Server
             taken = take(store, target, begin)
         assert (taken.blobs, taken.damaged) == (30, ())
         with pytest.raises(Gone):
-            store.load(ids[0])
+            other.load(ids[0])
     from_folder(folder / "backup", folder / "new")
     with opened(folder / "new") as new:
         assert histories(new) == expected

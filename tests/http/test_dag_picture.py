@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import pairwise
 from xml.etree import ElementTree
 
 from hypothesis import given, settings
@@ -58,7 +59,7 @@ def test_every_node_stands_right_of_its_parents_and_beside_the_others_of_its_lay
         assert box.y + box.height <= picture.height + 0.01
     for layer in layers.values():
         layer.sort(key=lambda box: box.y)
-        for one, other in zip(layer, layer[1:], strict=False):
+        for one, other in pairwise(layer):
             assert one.y + one.height < other.y
 
 
@@ -84,7 +85,9 @@ def test_every_edge_is_drawn_once_and_passes_no_box(dag: Dag) -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(dags(), st.data())
-def test_whatever_nodes_are_called_the_picture_is_well_formed_and_says_their_names(dag: Dag, data: st.DataObject) -> None:
+def test_whatever_nodes_are_called_the_picture_is_well_formed_and_says_their_names(
+    dag: Dag, data: st.DataObject
+) -> None:
     marks = {
         node.name: Mark(state=data.draw(st.booleans()), aside=data.draw(st.booleans()), told=data.draw(names))
         for node in dag.nodes

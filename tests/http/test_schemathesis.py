@@ -11,7 +11,7 @@ from pathlib import Path
 
 from http_kit import HttpServer
 
-EXAMPLES = 10
+EXAMPLES = 4
 """Of each operation and kind of data: with the fixed cases of its coverage some thousand requests."""
 
 CONFIG = """

@@ -136,12 +136,8 @@ class _Making:
             raise Corrupt(f"damaged in the backup: blob {', '.join(map(str, damaged[:TOLD]))}{more}")
         of = (summary.store_id, summary.epoch, summary.revision, summary.chain)
         head = self._log.head
-        if not self._layout.segment(1).exists() or of != (
-            self._format.id,
-            self._format.epoch,
-            head.revision,
-            head.chain,
-        ):
+        here = (self._format.id, self._format.epoch, head.revision, head.chain)
+        if of != here or not self._layout.segment(1).exists():
             raise Corrupt(f"{FORMAT} and log are not those that {SUMMARY} tells of")
         if summary.sums != self._said:
             raise Corrupt(f"{SUMS} is not the one that {SUMMARY} tells of")

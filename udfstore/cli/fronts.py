@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import trio
 
 from udfstore.http.app import application, watching
@@ -52,11 +53,14 @@ def opened(settings: Settings, given: Mapping[str, socket.socket], server: Serve
     with contextlib.ExitStack() as undo:
         if settings.http is not None or "http" in given:
             listener = _listener(undo, settings, given.get("http"), settings.http)
-            hosts = names_of(listener, [host.strip() for host in settings.http_hosts.split(",") if host.strip()])
+            hosts = names_of(listener, _hosts(settings))
             doors.append((listener, application(server.house, hosts, limits.progress_seconds)))
             http = _shown(listener)
-            service.tokens.first()
-            service.doors.url = http if http.startswith("http") else "http://localhost"
+            if not service.tokens.first():
+                structlog.get_logger().warning(
+                    "the token in http-token lets nobody in; delete the file and start again for a new one"
+                )
+            service.doors.url = settings.http_url or (http if http.startswith("http") else "http://localhost")
         if settings.metrics is not None or "metrics" in given:
             listener = _listener(undo, settings, given.get("metrics"), settings.metrics)
             doors.append((listener, watching(server.house, limits.progress_seconds)))
@@ -84,6 +88,12 @@ def _listener(
     unix = Listener(path, settings.mode, settings.socket_group)
     undo.callback(unix.close)
     return undo.enter_context(unix.listening())
+
+
+def _hosts(settings: Settings) -> list[str]:
+    """The names beside its own address by which HTTP may be asked."""
+    names = [*settings.http_hosts.split(","), settings.http_url.partition("//")[2]]
+    return [name.strip() for name in names if name.strip()]
 
 
 def _shown(listener: socket.socket) -> str:

@@ -32,7 +32,7 @@ _BODY: dict[str, Any] = {"content": {PARTIAL: {"schema": {"type": "string", "for
 _OCTETS: dict[str, Any] = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 _SAVED: dict[int | str, dict[str, Any]] = {
     200: told(answer(calls.Saved), "All is there, and was before"),
-    201: told(answer(calls.Saved) | answer(Partial), "All is there; or how far the upload is"),  # type: ignore[arg-type]
+    201: told(answer(calls.Saved) | answer(Partial), "All is there; or how far the upload is"),
 }
 
 router = APIRouter(prefix="/v1", tags=["uploads"], responses=problems())

@@ -78,6 +78,11 @@ class Settings(BaseSettings):
     http_hosts: str = Field(
         "", description="Names by which HTTP may be asked beside its own address, joined by commas: box:8080,box.lan."
     )
+    http_url: str = Field(
+        "",
+        description="Where browsers find HTTP behind a proxy, for the links of `udfstore web`: https://box.lan.",
+        pattern=r"^(https?://[^/\s]+)?$",
+    )
     metrics: str | None = Field(
         None, description="Serve health and metrics alone at HOST:PORT, to anybody who may connect.", min_length=1
     )

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from udfstore import tasks
 from udfstore.digest import BlobId
-from udfstore.errors import UdfstoreError
+from udfstore.errors import NotFound, UdfstoreError
 from udfstore.http.page import dag as pictures
 from udfstore.http.page import timeline
 from udfstore.http.page.render import size
@@ -19,7 +19,7 @@ from udfstore.model import Caller
 from udfstore.refs import Ref, Tag
 from udfstore.service import Service
 from udfstore.service.tasks import Live
-from udfstore.snapshots import Dag, Node, NodeSnapshot, Snapshot, TaskRecord
+from udfstore.snapshots import NO_DAG, Dag, Node, NodeSnapshot, Snapshot, TaskRecord
 
 PAGE = 100
 """Tasks, nodes and models of one page."""
@@ -115,12 +115,12 @@ def label(snapshot: Snapshot | tasks.Snapshot | None) -> str:
 
 def look_at(service: Service, caller: Caller, name: str, skip: int, at_ns: int | None) -> Look:
     """What is known of a task. Raises `NotFound`."""
-    task = service.tasks.find_task(caller, name)
     shelf = service.tasks.shelf
     record, snapshots = shelf.record(name), shelf.snapshots(name)
     live = service.tasks.live().get(name)
     known = {snapshot.id: snapshot for snapshot in snapshots}
     uses = first(service.tasks.list_uses(caller, tasks.ListUses(name, everything=True)), RECORDS)
+    task = _task(service, caller, name, uses)
     given, problem = _next(service, caller, name)
     rows = _nodes(record, snapshots, live, given)
     dag = record.dag if record and record.dag else _without_dag(rows)
@@ -145,6 +145,16 @@ def look_at(service: Service, caller: Caller, name: str, skip: int, at_ns: int |
         models=_models(service, caller, name, snapshots, uses, at_ns),
         refs=list(dict.fromkeys(f"{use.tag}@{use.version}" for use in uses if not use.error))[:PAGE],
     )
+
+
+def _task(service: Service, caller: Caller, name: str, uses: list[tasks.Use]) -> tasks.Task:
+    """The task of that name; one without nodes and snapshots where followers alone speak of it."""
+    try:
+        return service.tasks.find_task(caller, name)
+    except NotFound:
+        if not uses:
+            raise
+        return tasks.Task(name, NO_DAG, tasks.HostKind.DIRECT)
 
 
 def _nodes(

@@ -6,6 +6,8 @@ from, beside what is there now.
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -97,6 +99,24 @@ async def delete_snapshot(request: Request, task: Segment, snapshot: Segment, ho
     except UdfstoreError:
         return go(task_url(name) if await _is_there(house, caller, name) else "/tasks", done="deleted", n=1)
     return go(snapshot_url(name, left.id), done="unnamed")
+
+
+@router.get("/tasks/{task}/{form}")
+async def back_to_task(task: Segment, form: Segment) -> Response:
+    """The address of a form, asked for as a page: that is where its answer stood when something was refused."""
+    return _back(form, task_url(name_in(task)), ("take", "use", "delete"))
+
+
+@router.get("/tasks/{task}/snapshots/{snapshot}/{form}")
+async def back_to_snapshot(task: Segment, snapshot: Segment, form: Segment) -> Response:
+    """As above, of a snapshot."""
+    return _back(form, f"{task_url(name_in(task))}/snapshots/{quote(snapshot, safe=':')}", ("name", "delete"))
+
+
+def _back(form: str, page: str, forms: tuple[str, ...]) -> Response:
+    if form not in forms:
+        raise NotFound("there is nothing at this address", got=form[:80])
+    return go(page)
 
 
 def _use(task: str, sent: Form, *, now: bool) -> tasks.UseSnapshot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from udfstore.digest import BlobId
 from udfstore.snapshots import NodeSnapshot, Snapshot
@@ -61,13 +62,13 @@ def told(snapshots: Sequence[Snapshot], uses: Sequence[Use], skip: int, count: i
         Moment(s.manifest.time_ns, s, changes(s, snapshots[place + 1] if place + 1 < len(snapshots) else None))
         for place, s in enumerate(shown, skip)
     ]
-    newest = snapshots[skip - 1].manifest.time_ns if skip else None
-    more = skip + count < len(snapshots)
-    oldest = snapshots[skip + count].manifest.time_ns if more else None
+    # Uses belong to the page with the snapshot before them, and those after all snapshots to the first one.
+    newest = snapshots[skip].manifest.time_ns if skip else None
+    oldest = snapshots[skip + count].manifest.time_ns if skip + count < len(snapshots) else None
     between = (
         use for use in uses if (newest is None or use.time_ns < newest) and (oldest is None or use.time_ns >= oldest)
     )
-    moments += [Moment(use.time_ns, use=use) for use, _ in zip(between, range(USES), strict=False)]
+    moments += [Moment(use.time_ns, use=use) for use in islice(between, USES)]
     return sorted(moments, key=lambda moment: moment.time_ns, reverse=True)
 
 
