@@ -218,6 +218,7 @@ def test_sessions_shows_nodes_and_what_they_use(udfstore: Run, server: Path, sto
         assert [row for row in rows if f"owner of {task} / pump1" in row and f"{tag_of(task)}@2" in row]
         told = json.loads(udfstore("sessions", "--json", "--socket", server).out)
         assert {"task": task, "node": "pump1"} in [session["place"] for session in told]
+        assert all(session["heard"] for session in told)
 
 
 class Context:

@@ -82,7 +82,7 @@ def test_a_lost_connection_is_told_and_found_again(chromium: Any, folder: Any) -
             page.expected += ["ERR_", "status of 401"]
             page.goto(link)
             page.locator(".connection", has_text="live").wait_for()
-            server.stop()
+            server.kill()
             page.locator(".connection.lost", has_text="connection lost").wait_for()
             again = ServerProcess(server.root, server.socket, http=base.removeprefix("http://"))  # type: ignore[arg-type]
             with again:

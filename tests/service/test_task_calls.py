@@ -97,6 +97,15 @@ def test_tasks(box: Box) -> None:
     assert (live.nodes, live.host, live.confirmed_ns, live.problem) == (("n",), tasks.HostKind.RUN, 9, "a node left")
 
 
+def test_one_task_is_told_as_in_the_list_of_all(box: Box) -> None:
+    rounds(box, 2)
+    box.tasks.live = lambda: {"live": Live(("n",), "none", tasks.HostKind.RUN)}
+    for told in box.ask(tasks.ListTasks()):
+        assert box.tasks.find_task(CALLER, told.name) == told
+    with pytest.raises(NotFound, match="no task 'fan'"):
+        box.tasks.find_task(CALLER, "fan")
+
+
 def test_a_plan_says_what_each_node_would_get(box: Box) -> None:
     box.commit({"a": b"a1", "b": b"b1"}, dag=DAG)
     revision = box.store.revision

@@ -34,6 +34,8 @@ _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.I
 )
 
+_NUMBER = re.compile(r"[0-9]{1,18}|[1-8][0-9]{18}", re.ASCII)
+
 _Item = TypeVar("_Item")
 
 
@@ -91,6 +93,13 @@ def place_in(cursor: str) -> str:
         return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except (binascii.Error, ValueError):
         raise UsageError("not a cursor", expected="one from a Link header", got=repr(cursor[:80])) from None
+
+
+def number_in(place: str) -> int:
+    """The number in a cursor. Raises `UsageError` for text that is none of ours."""
+    if _NUMBER.fullmatch(place) is None:
+        raise UsageError("not a cursor of this list", expected="one from its Link header", got=repr(place[:80]))
+    return int(place)
 
 
 async def some(house: House, batches: Iterator[list[_Item]], count: int) -> list[_Item]:

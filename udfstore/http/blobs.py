@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, Response
 
 from udfstore import calls
 from udfstore.digest import BlobId
-from udfstore.errors import UsageError
 from udfstore.http.asking import (
     PAGE,
     Asked,
@@ -19,6 +18,7 @@ from udfstore.http.asking import (
     RequestNumber,
     answered,
     blob_id,
+    number_in,
     page,
     place_in,
     problems,
@@ -146,6 +146,4 @@ def _after(cursor: str) -> tuple[int, BlobId] | None:
     if not cursor:
         return None
     since, _, id = place_in(cursor).partition(" ")
-    if not since.isdigit():
-        raise UsageError("not a cursor of this list", got=repr(cursor[:80]))
-    return int(since), BlobId.parse(id)
+    return number_in(since), BlobId.parse(id)

@@ -20,6 +20,7 @@ from udfstore.http.asking import (
     RequestNumber,
     answered,
     nanoseconds,
+    number_in,
     page,
     place_in,
     problems,
@@ -146,9 +147,7 @@ async def history(
 ) -> Response:
     """All versions of a tag, deletions too, newest first."""
     place = place_in(cursor)
-    if place and not place.isdigit():
-        raise UsageError("not a cursor of this list", got=repr(cursor[:80]))
-    batches = house.service.history(caller, calls.History(Tag.parse(name)), int(place) if place else None)
+    batches = house.service.history(caller, calls.History(Tag.parse(name)), number_in(place) if place else None)
     found = await some(house, batches, limit)
     return page(request, found, limit, str(found[-1].version) if found else "")
 

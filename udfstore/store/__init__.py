@@ -14,8 +14,9 @@ from udfstore.store.blobs import BlobFile
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import Head, HeadMoved, Log, LogFailed
 from udfstore.store.partial import Partial
+from udfstore.store.reads import Made
 from udfstore.store.resolve import Resolved
-from udfstore.store.store import Made, Store
+from udfstore.store.store import Store
 from udfstore.store.upload import Upload
 
 __all__ = [

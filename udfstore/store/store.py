@@ -6,16 +6,15 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from udfstore import admin, tasks
-from udfstore.calls import Delete, Deleted, Kept, Move, Moved, Noted, Rollback, Untag, Used
+from udfstore import admin
+from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
-from udfstore.model import NOWHERE, Author, BlobInfo, Entry, Event, Place
-from udfstore.refs import Prefix, Ref, Tag
+from udfstore.model import NOWHERE, Author, BlobInfo, Place
+from udfstore.refs import Ref, Tag
 from udfstore.store import backup, changes, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
 from udfstore.store.changes import Change
@@ -23,10 +22,11 @@ from udfstore.store.committer import Judge
 from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
 from udfstore.store.parts import Parts
-from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
+from udfstore.store.reads import Reads
+from udfstore.store.resolve import check_size, resolve
 from udfstore.store.resumable import Uploads
 from udfstore.store.upload import Upload, Yard
-from udfstore.store.view import BlobRow, State, View
+from udfstore.store.view import BlobRow, State
 
 HASHING = 4
 """Threads that hash saves while they are written; more saves at once than that keep the cores busy anyway."""
@@ -36,15 +36,7 @@ def _ignore(_: str) -> None:
     """Nobody listens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a record tells: its entries, or the first of the blobs it removed."""
-
-    entries: tuple[Entry, ...]
-    blobs: tuple[BlobId, ...]
-
-
-class Store:
+class Store(Reads):
     """One store, open and owned by this process until `close`.
 
     Methods may be called from any thread and may block on the disk. Reads of tags and entries see the newest committed
@@ -202,6 +194,10 @@ class Store:
             except FileNotFoundError:
                 raise NotFound(f"there is no blob {id}") from None
 
+    def missing(self, ids: Sequence[BlobId]) -> list[BlobId]:
+        """Those that a save would have to bring, in the order asked; judged as by `present`."""
+        return [id for id in ids if self.present(id) is None]
+
     def free_bytes(self) -> int:
         """Bytes that the disk would still take."""
         with osfs.telling("looking at the free space"):
@@ -266,124 +262,7 @@ class Store:
         gone.add_done_callback(judged)
         return gone
 
-    # --- reads -----------------------------------------------------------------------------------------------------
-
-    def resolve(self, ref: Ref) -> Resolved:
-        """What a ref names. Raises `NotFound`, `Gone`, `UsageError` for digits that several IDs begin with."""
-        with self._reads() as view:
-            return resolve(view, self._parts.files, ref)
-
-    def info(self, ref: Ref) -> BlobInfo:
-        """What is known of the blob that a ref names, its file looked at. Raises as `resolve`, and `Corrupt`."""
-        with self._reads() as view:
-            found = resolve(view, self._parts.files, ref)
-            row, size = view.blob(found.id), self._parts.files.size(found.id)
-            check_size(found.id, row, size)
-            return _info(view, row or BlobRow(found.id, size or 0, 0, 0, State.KEPT, 0), found.entry)
-
-    def entry(self, ref: Ref) -> Entry:
-        """The newest entry of a tag, or one version of it. Raises `NotFound`; `Gone` for a deleted tag."""
-        with self._reads() as view:
-            return find_entry(view, ref)
-
-    def entry_at(self, tag: Tag, time_ns: int) -> Entry:
-        """The newest entry that a tag had at a time; a deletion too. Raises `NotFound` where it had none yet."""
-        with self._reads() as view:
-            newest_entry(view, tag)
-            entry = view.entry_at(tag.name, time_ns)
-        if entry is None:
-            raise NotFound(f"{tag} had no version yet at that time")
-        return entry
-
-    def tags(self, prefix: Prefix, after: str = "", limit: int = 100) -> list[Entry]:
-        """The newest entry of each live tag by name, behind the tag `after`.
-
-        To follow tags from here on, read `revision` first: what changes while pages are read is then told as an event.
-        """
-        with self._reads() as view:
-            return view.tags(prefix, after, limit)
-
-    def kept(self, tag: Tag) -> list[Entry]:
-        """The versions of a tag below `snapshots/` that are kept and whose content is here, newest first."""
-        with self._reads() as view:
-            versions = [version for version, id in keeping.kept(view, tag.name) if _here(view, id)]
-            return [entry for version in versions if (entry := view.entry(tag.name, version))]
-
-    def made(self, request: bytes) -> Made | None:
-        """What the record tells that a request made; None: it made none."""
-        with self._reads() as view:
-            found = view.requested(request)
-            return found and Made(tuple(view.entries_of(found[0])), tuple(id for id, _ in found[1].blobs))
-
-    def naming(self, id: BlobId) -> list[Entry]:
-        """The newest hundred entries that name a blob."""
-        with self._reads() as view:
-            return view.naming(id, 100)
-
-    def uses(self, task: str, tag: str, until_ns: int | None, everything: bool) -> list[int]:
-        """Revisions of what was told to be in use, newest first; an empty `task` or `tag` is any.
-
-        The newest of each node and tag up to that time, or `everything`.
-        """
-        with self._reads() as view:
-            return view.uses(task, tag, until_ns, everything)
-
-    def used(self, revisions: Sequence[int]) -> list[tasks.Use]:
-        """Those records of uses."""
-        with self._reads() as view:
-            return [view.used(revision) for revision in revisions]
-
-    def first_use(self, task: str, id: BlobId) -> int | None:
-        """When a node of a task first had a blob in use, in nanoseconds since 1970; None: never."""
-        with self._reads() as view:
-            return view.first_use(task, id)
-
-    def history(self, tag: Tag, before: int | None = None, limit: int = 100) -> list[Entry]:
-        """All versions of a tag, deletions too, newest first, below version `before`. Raises `NotFound`."""
-        with self._reads() as view:
-            newest_entry(view, tag)
-            return view.history(tag.name, before, limit)
-
-    def blobs(self, after: tuple[int, BlobId] | None = None, limit: int = 100) -> list[BlobInfo]:
-        """Blobs by the time they were saved, behind `(saved_ns, id)`."""
-        with self._reads() as view:
-            return [_info(view, row, None) for row in view.blobs(after, limit)]
-
-    def missing(self, ids: Sequence[BlobId]) -> list[BlobId]:
-        """Those that a save would have to bring, in the order asked; judged as by `present`."""
-        return [id for id in ids if self.present(id) is None]
-
-    def why(self, ref: Ref, limit: int = 100) -> Kept:
-        """The entries that keep a blob: those that name it and those that link it, newest first."""
-        with self._reads() as view:
-            id = resolve(view, self._parts.files, ref).id
-            row = view.blob(id) or BlobRow(id, self._parts.files.size(id) or 0, 0, 0, State.KEPT, 0)
-            named, linked = view.naming(id, limit), view.linking(id, limit)
-            more = view.naming_count(id) - len(named) + view.linking_count(id) - len(linked)
-            return Kept(_info(view, row, None), tuple(named), tuple(linked), more)
-
-    def events(self, prefix: Prefix, since: int, limit: int = 100) -> tuple[list[Event], int]:
-        """Whole revisions behind `since` with matching entries, at most `limit`, and where to go on from.
-
-        The second value is the revision up to which everything is told: it may lie behind the last event, and before
-        `revision`, in which case there is more to ask for.
-        """
-        with self._reads() as view:
-            return view.events(prefix, since, limit)
-
-    def totals(self) -> tuple[int, int, int]:
-        """Blobs, their bytes, live tags."""
-        with self._reads() as view:
-            return view.totals()
-
     # --- inside ----------------------------------------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _reads(self) -> Iterator[View]:
-        if self._closed:
-            raise Closing("the store is closed")
-        with self._parts.catalog.reading() as view:
-            yield view
 
     def _check_writable(self) -> None:
         if self._closed:
@@ -416,14 +295,3 @@ class Store:
     def _index(self, id: BlobId, size: int, saved_ns: int) -> None:
         if self._parts.committer.call(upkeep.index(id, size, saved_ns)):
             self._parts.files.erase(id)
-
-
-def _here(view: View, id: BlobId) -> bool:
-    row = view.blob(id)
-    return row is None or row.state.here
-
-
-def _info(view: View, row: BlobRow, entry: Entry | None) -> BlobInfo:
-    tags = view.heads_naming(row.id)
-    older = view.naming_count(row.id) - view.heads_naming_count(row.id)
-    return BlobInfo(row.id, row.size, row.saved_ns, row.verified_ns, tuple(tags), older, entry)

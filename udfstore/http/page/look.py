@@ -203,15 +203,17 @@ def _mark(row: NodeRow, known: Mapping[BlobId, Snapshot]) -> pictures.Mark:
 
 def _asides(record: TaskRecord | None, snapshots: list[Snapshot]) -> list[AsideRow]:
     """States that were set aside, the newest first, as far as a snapshot still has them."""
-    names = {id: name for name, id in record.dag.ids.items()} if record and record.dag else {}
-    rows = []
-    for aside in reversed(record.aside if record else ()):
-        holders = tuple(s for s in snapshots if any(node.blob == aside.blob for node in s.manifest.nodes))
-        if holders:
-            states = (node for s in holders for node in s.manifest.nodes if node.id == aside.node)
-            name = names.get(aside.node) or next((node.name for node in states), aside.node[:8])
-            rows.append(AsideRow(name, aside.blob, holders[:5]))
-    return rows[:PAGE]
+    asides = tuple(reversed(record.aside)) if record else ()
+    holders: dict[tuple[str, BlobId], list[tuple[Snapshot, str]]] = {(aside.node, aside.blob): [] for aside in asides}
+    for snapshot in snapshots if asides else ():
+        for node in snapshot.manifest.nodes:
+            if (node.id, node.blob) in holders:
+                holders[node.id, node.blob].append((snapshot, node.name))
+    return [
+        AsideRow(held[0][1], blob, tuple(snapshot for snapshot, _ in held[:5]))
+        for (_, blob), held in islice(holders.items(), RECORDS)
+        if held
+    ][:PAGE]
 
 
 def _models(
@@ -236,7 +238,7 @@ def _models(
         rows[key] = ModelRow(last.place.node, last.tag, version, id, since_ns, failed)
     told = next((s for s in snapshots if at_ns is None or s.manifest.time_ns <= at_ns), None)
     for node in told.manifest.nodes if told else ():
-        for model in node.models:
+        for model in node.models[: max(0, PAGE - len(rows))]:
             row = ModelRow(node.name, model.tag, model.version, model.blob, 0, snapshot=told)
             rows.setdefault((node.name, model.tag), row)
     current = {tag: newest_version(service, tag) for tag in {row.tag for row in islice(rows.values(), PAGE)}}

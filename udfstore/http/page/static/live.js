@@ -3,7 +3,7 @@
 
 (() => {
   const AT_MOST_MS = 1000; // between two refreshes, however much happens
-  const AGAIN_MS = 3000; // after a connection that ended for good
+  const AGAIN_MS = 1000; // after a connection that ended for good
   const shown = document.getElementById("connection");
   let events = null;
   let refreshing = null;

@@ -1,0 +1,155 @@
+"""Questions to a store: all that the catalog answers, each through a connection of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from udfstore import tasks
+from udfstore.calls import Kept
+from udfstore.digest import BlobId
+from udfstore.errors import Closing, NotFound
+from udfstore.model import BlobInfo, Entry, Event
+from udfstore.refs import Prefix, Ref, Tag
+from udfstore.store import keeping
+from udfstore.store.parts import Parts
+from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
+from udfstore.store.view import BlobRow, State, View
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a record tells: its entries, or the first of the blobs it removed."""
+
+    entries: tuple[Entry, ...]
+    blobs: tuple[BlobId, ...]
+
+
+class Reads:
+    """The reading half of a store. Methods may be called from any thread and see the newest committed revision."""
+
+    _parts: Parts
+    _closed: bool
+
+    def resolve(self, ref: Ref) -> Resolved:
+        """What a ref names. Raises `NotFound`, `Gone`, `UsageError` for digits that several IDs begin with."""
+        with self._reads() as view:
+            return resolve(view, self._parts.files, ref)
+
+    def info(self, ref: Ref) -> BlobInfo:
+        """What is known of the blob that a ref names, its file looked at. Raises as `resolve`, and `Corrupt`."""
+        with self._reads() as view:
+            found = resolve(view, self._parts.files, ref)
+            row, size = view.blob(found.id), self._parts.files.size(found.id)
+            check_size(found.id, row, size)
+            return _info(view, row or BlobRow(found.id, size or 0, 0, 0, State.KEPT, 0), found.entry)
+
+    def entry(self, ref: Ref) -> Entry:
+        """The newest entry of a tag, or one version of it. Raises `NotFound`; `Gone` for a deleted tag."""
+        with self._reads() as view:
+            return find_entry(view, ref)
+
+    def entry_at(self, tag: Tag, time_ns: int) -> Entry:
+        """The newest entry that a tag had at a time; a deletion too. Raises `NotFound` where it had none yet."""
+        with self._reads() as view:
+            newest_entry(view, tag)
+            entry = view.entry_at(tag.name, time_ns)
+        if entry is None:
+            raise NotFound(f"{tag} had no version yet at that time")
+        return entry
+
+    def tags(self, prefix: Prefix, after: str = "", limit: int = 100) -> list[Entry]:
+        """The newest entry of each live tag by name, behind the tag `after`.
+
+        To follow tags from here on, read `revision` first: what changes while pages are read is then told as an event.
+        """
+        with self._reads() as view:
+            return view.tags(prefix, after, limit)
+
+    def kept(self, tag: Tag) -> list[Entry]:
+        """The versions of a tag below `snapshots/` that are kept and whose content is here, newest first."""
+        with self._reads() as view:
+            versions = [version for version, id in keeping.kept(view, tag.name) if _here(view, id)]
+            return [entry for version in versions if (entry := view.entry(tag.name, version))]
+
+    def made(self, request: bytes) -> Made | None:
+        """What the record tells that a request made; None: it made none."""
+        with self._reads() as view:
+            found = view.requested(request)
+            return found and Made(tuple(view.entries_of(found[0])), tuple(id for id, _ in found[1].blobs))
+
+    def naming(self, id: BlobId) -> list[Entry]:
+        """The newest hundred entries that name a blob."""
+        with self._reads() as view:
+            return view.naming(id, 100)
+
+    def uses(self, task: str, tag: str, until_ns: int | None, everything: bool) -> list[int]:
+        """Revisions of what was told to be in use, newest first; an empty `task` or `tag` is any.
+
+        The newest of each node and tag up to that time, or `everything`.
+        """
+        with self._reads() as view:
+            return view.uses(task, tag, until_ns, everything)
+
+    def used(self, revisions: Sequence[int]) -> list[tasks.Use]:
+        """Those records of uses."""
+        with self._reads() as view:
+            return [view.used(revision) for revision in revisions]
+
+    def first_use(self, task: str, id: BlobId) -> int | None:
+        """When a node of a task first had a blob in use, in nanoseconds since 1970; None: never."""
+        with self._reads() as view:
+            return view.first_use(task, id)
+
+    def history(self, tag: Tag, before: int | None = None, limit: int = 100) -> list[Entry]:
+        """All versions of a tag, deletions too, newest first, below version `before`. Raises `NotFound`."""
+        with self._reads() as view:
+            newest_entry(view, tag)
+            return view.history(tag.name, before, limit)
+
+    def blobs(self, after: tuple[int, BlobId] | None = None, limit: int = 100) -> list[BlobInfo]:
+        """Blobs by the time they were saved, behind `(saved_ns, id)`."""
+        with self._reads() as view:
+            return [_info(view, row, None) for row in view.blobs(after, limit)]
+
+    def why(self, ref: Ref, limit: int = 100) -> Kept:
+        """The entries that keep a blob: those that name it and those that link it, newest first."""
+        with self._reads() as view:
+            id = resolve(view, self._parts.files, ref).id
+            row = view.blob(id) or BlobRow(id, self._parts.files.size(id) or 0, 0, 0, State.KEPT, 0)
+            named, linked = view.naming(id, limit), view.linking(id, limit)
+            more = view.naming_count(id) - len(named) + view.linking_count(id) - len(linked)
+            return Kept(_info(view, row, None), tuple(named), tuple(linked), more)
+
+    def events(self, prefix: Prefix, since: int, limit: int = 100) -> tuple[list[Event], int]:
+        """Whole revisions behind `since` with matching entries, at most `limit`, and where to go on from.
+
+        The second value is the revision up to which everything is told: it may lie behind the last event, and before
+        `revision`, in which case there is more to ask for.
+        """
+        with self._reads() as view:
+            return view.events(prefix, since, limit)
+
+    def totals(self) -> tuple[int, int, int]:
+        """Blobs, their bytes, live tags."""
+        with self._reads() as view:
+            return view.totals()
+
+    @contextlib.contextmanager
+    def _reads(self) -> Iterator[View]:
+        if self._closed:
+            raise Closing("the store is closed")
+        with self._parts.catalog.reading() as view:
+            yield view
+
+
+def _here(view: View, id: BlobId) -> bool:
+    row = view.blob(id)
+    return row is None or row.state.here
+
+
+def _info(view: View, row: BlobRow, entry: Entry | None) -> BlobInfo:
+    tags = view.heads_naming(row.id)
+    older = view.naming_count(row.id) - view.heads_naming_count(row.id)
+    return BlobInfo(row.id, row.size, row.saved_ns, row.verified_ns, tuple(tags), older, entry)
