@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from browser_kit import anonymous, browser, chromium, open_page, pages, somebody  # noqa: F401 - fixtures for these tests
 from http_kit import HttpServer
-from page_kit import anonymous, browser, chromium, open_page, pages, somebody  # noqa: F401 - fixtures for these tests
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ class HttpServer(ServerProcess):
     """A server on a root and socket in a folder, with HTTP; `options` are those of the command."""
 
     def __init__(self, folder: Path, **options: object) -> None:
-        given: dict[str, Any] = {"http": "127.0.0.1:0", **options}
+        given: dict[str, Any] = {"http": "127.0.0.1:0"} | options
+        given = {name: value for name, value in given.items() if value is not None}
         super().__init__(folder / "root", folder / "s", **given)
 
     def __exit__(self, *_: object) -> None:
@@ -133,6 +134,11 @@ class Raw:
         reply = http.client.HTTPResponse(self.socket, method=method)
         reply.begin()
         return reply.status, reply.read(), reply
+
+    def ended(self) -> bytes:
+        """As `rest`, where nothing more is sent from here either."""
+        self.socket.shutdown(socket.SHUT_WR)
+        return self.rest()
 
     def rest(self) -> bytes:
         """All that still comes, until the server closes; b"" also where it resets the connection."""

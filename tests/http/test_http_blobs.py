@@ -27,7 +27,9 @@ def save(api: httpx.Client, content: bytes) -> str:
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, str]:
     """The problem that an answer tells."""
-    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json"), answer.text[:500]
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json"), answer.text[
+        :500
+    ]
     told: dict[str, str] = answer.json()
     assert (told["code"], told["status"], told["type"]) == (code, status, f"urn:udfstore:error:{code}")
     return told
@@ -62,7 +64,9 @@ def test_content_under_its_id(api: httpx.Client, content: Content) -> None:
         assert (answer.status_code, answer.json()["id"]) == (status, id)
 
 
-def test_content_under_another_id_is_refused_and_not_kept(live: HttpServer, api: httpx.Client, content: Content) -> None:
+def test_content_under_another_id_is_refused_and_not_kept(
+    live: HttpServer, api: httpx.Client, content: Content
+) -> None:
     other = id_of(content("other"))
     told = problem(api.put(f"/v1/blobs/{other}", content=content()), 422, "mismatch")
     assert (told["expected"], told["got"]) == (other, id_of(content()))

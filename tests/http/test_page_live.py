@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from browser_kit import PHONE, login_link, sideways, watched
 from kit import ServerProcess
-from page_kit import PHONE, login_link, sideways, watched
 
-import udfstore
 from udfstore import Store
 
 
@@ -60,6 +60,20 @@ def test_what_is_chosen_in_a_list_stays_chosen(browser: Any, somebody: Callable[
     store.save(b"4", tag=tag, note="newest of all")
     browser.locator("#newest", has_text="newest of all").wait_for()
     assert browser.get_by_label(f"Compare {tag}@1 as A").is_checked()
+
+
+def test_what_is_selected_to_be_copied_stays_selected(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    store, tag = somebody(), f"{unique}/x"
+    store.save(b"1", tag=tag)
+    browser.goto(f"/tags/{tag}")
+    browser.locator(".connection", has_text="live").wait_for()
+    browser.locator("#newest .mono").first.select_text()
+    chosen = browser.evaluate("getSelection().toString()")
+    store.save(b"2", tag=tag)
+    browser.locator("#v2").wait_for()
+    assert browser.evaluate("getSelection().toString()") == chosen
 
 
 def test_folders_that_were_closed_stay_closed(browser: Any, somebody: Callable[..., Store], unique: str) -> None:
@@ -185,7 +199,7 @@ def test_headings_are_in_order_and_fields_have_labels(
         levels = browser.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1])")
         assert levels[0] == 1, path
         assert levels.count(1) == 1, path
-        assert all(later - sooner <= 1 for sooner, later in zip(levels, levels[1:], strict=False)), path
+        assert all(later - sooner <= 1 for sooner, later in pairwise(levels)), path
         unlabelled = browser.evaluate(
             "[...document.querySelectorAll('input:not([type=hidden]),select,textarea')]"
             ".filter(f => !f.labels.length && !f.ariaLabel).map(f => f.outerHTML)"

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from browser_kit import login_link
 from kit import ServerProcess
-from page_kit import login_link
 
 import udfstore
 from udfstore import Store

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from browser_kit import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
-from page_kit import safetensors
 
 from udfstore.http import page
 from udfstore.http.page import hexdump

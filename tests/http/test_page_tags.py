@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from browser_kit import SCRIPT, sideways
 from kit import ServerProcess
-from page_kit import SCRIPT, sideways
 
 from udfstore import Node, Store
 
@@ -76,7 +76,9 @@ def test_from_the_line_of_an_alert_to_the_version_and_back(
     assert store.get_tag(tag).version == 4
 
 
-def test_a_version_that_was_rolled_back_since_says_so(browser: Any, somebody: Callable[..., Store], unique: str) -> None:
+def test_a_version_that_was_rolled_back_since_says_so(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
     store, tag = somebody(), f"{unique}/x"
     versions(store, tag)
     store.rollback(tag, note="@3 suspected")
@@ -135,6 +137,24 @@ def test_a_form_that_is_sent_twice_changes_things_once(
     assert store.get_tag(tag).version == 4
 
 
+def test_a_state_that_cannot_be_had_is_told_though_the_model_is_back(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    browser.expected.append("status of 409")
+    store, tag, task = somebody(), f"{unique}/x", f"task {unique[-60:]}"
+    store.save(b"one", tag=tag)
+    run_task(somebody, task, tag)
+    store.save(b"two", tag=tag)
+    run_task(somebody, task, tag)
+    browser.goto(f"/rollback?tag={tag}")
+    browser.get_by_label(re.compile(f"{re.escape(task)} from snapshot 1")).check()
+    store.delete_snapshots(task, [1])
+    browser.get_by_role("button", name="Roll back to the content of @1").click()
+    assert browser.locator("h1").inner_text() == "The model is back; a state is not"
+    assert "no snapshot of the task" in text(browser, ".notice.bad")
+    assert store.get_tag(tag).version == 3
+
+
 def test_what_an_address_says_was_made_is_shown_as_the_store_has_it(
     browser: Any, somebody: Callable[..., Store], unique: str
 ) -> None:
@@ -159,7 +179,7 @@ def test_two_versions_are_compared(browser: Any, somebody: Callable[..., Store],
     browser.get_by_role("button", name="Compare A with B").click()
     assert "Their contents differ: 3 and 4 bytes." in text(browser)
     rows = [" ".join(row.inner_text().split()) for row in browser.locator("tbody tr").all()]
-    assert rows == ["only – here only in B", "recall 0.91 0.89 differs"]
+    assert rows == ["only \N{EN DASH} here only in B", "recall 0.91 0.89 differs"]
 
 
 def test_the_tree_has_folders_and_leads_to_a_tag(browser: Any, somebody: Callable[..., Store], unique: str) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from browser_kit import PHONE, SCRIPT, sideways
 from kit import eventually
-from page_kit import PHONE, SCRIPT, sideways
 
 from udfstore import Node, Store
 from udfstore.snapshots import escape
@@ -180,7 +180,7 @@ def test_a_task_is_deleted_only_when_nobody_is_connected_and_by_its_name(
 ) -> None:
     member = host.join()
     host.keep(b"first")
-    browser.expected.append("40[09]")
+    browser.expected.append("40[049]")  # 404: the page looks for news of what is just deleted
 
     def delete(name: str) -> None:
         browser.goto(host.url)
@@ -313,10 +313,14 @@ def test_a_new_snapshot_appears_without_a_reload(browser: Any, host: Host) -> No
     assert browser.evaluate("window.same")
 
 
-def test_no_page_of_a_task_is_wider_than_a_phone(open_page: Callable[..., Any], host: Host) -> None:
+def test_no_page_of_a_task_is_wider_than_a_phone(open_page: Callable[..., Any], host: Host, store: Store) -> None:
     long = "a-node-with-a-name-that-goes-on-and-on-" * 3
-    host.join(long, dag={"nodes": [{"name": long, "kind": long}]})
+    member = host.join(long, dag={"nodes": [{"name": long, "kind": long}]})
     snapshot = host.keep(b"x" * 2000, node=long)
+    store.name_snapshot(host.task, "name-" * 25)
+    member.close()
+    store.delete_task(host.task)  # its number goes: from here on the name is all that it is called by
+    store.use_snapshot(host.task, "name-" * 25)
     page = open_page(viewport=PHONE)
     for url in ("/tasks", host.url, f"{host.url}/snapshots/{snapshot.id}"):
         assert page.goto(url).status == 200

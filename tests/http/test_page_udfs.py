@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from page_kit import PHONE, SCRIPT, sideways
+from browser_kit import PHONE, SCRIPT, sideways
 
 from udfstore import Node, OpenBlob, Store
 from udfstore.snapshots import escape

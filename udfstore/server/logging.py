@@ -45,7 +45,11 @@ def configure(form: str = "auto", level: str = "info", stream: TextIO | None = N
     out = _Lasting(sys.stderr if stream is None else stream)
     human = form == "human" or (form == "auto" and out.isatty())
     time = structlog.processors.TimeStamper(fmt="%H:%M:%S" if human else "iso", utc=not human, key="time")
-    shared: list[structlog.typing.Processor] = [structlog.processors.add_log_level, time]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        time,
+    ]
     if human:
         plain = structlog.dev.plain_traceback
         shared.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from udfstore.calls import Kept
 from udfstore.digest import BlobId
-from udfstore.errors import Corrupt, Gone, NotFound, UdfstoreError
+from udfstore.errors import Corrupt, Gone, NotFound, UdfstoreError, UsageError
 from udfstore.http.asking import Asked
 from udfstore.http.page import hexdump, safetensors
 from udfstore.http.page.render import blob_url, go, page
@@ -18,6 +19,8 @@ from udfstore.refs import Ref
 from udfstore.store import Store
 
 FIRST_BYTES = 512
+
+_DIGITS = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 
 router = APIRouter()
 
@@ -46,7 +49,10 @@ class Shown:
 async def blob(request: Request, house: Asked, id: str) -> Response:
     """The page of a blob, by its ID or the beginning of that."""
     store = house.service.store
-    ref = Ref.parse(id if id.startswith("sha256:") else f"sha256:{id}")
+    digits = id.removeprefix("sha256:")
+    if not _DIGITS.fullmatch(digits):
+        raise UsageError("not a blob ID", expected="64 hex digits, or eight or more of them", got=repr(id[:80]))
+    ref = Ref.parse(f"sha256:{digits}")
     if ref.id is None:
         return go(blob_url((await house.reading(store.resolve, ref)).id))
     shown = await house.reading(_look, store, ref.id)

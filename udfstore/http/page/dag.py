@@ -283,7 +283,7 @@ def _box(box: Box, mark: Mark) -> Markup:
 
 
 def _signs(box: Box, mark: Mark) -> Iterator[Markup]:
-    """A disk for kept state, a dot for a connection (a ring for none), a cross for a state set aside."""
+    """A disk for kept state, a dot for a connection (a ring for none), a cross at the corner for a state set aside."""
     if not mark.state:
         return
     x, y = box.x + box.width - 17, box.y + 9
@@ -293,7 +293,8 @@ def _signs(box: Box, mark: Mark) -> Iterator[Markup]:
     shape = "dag-on" if mark.connected else "dag-off"
     yield Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="4"/>').format(shape, x + 5, y + 24)
     if mark.aside:
-        yield Markup('<path class="dag-cross" d="M{0:.1f} {1:.1f}l8 8m0 -8l-8 8"/>').format(x - 14, y + 2)
+        yield Markup('<circle class="dag-badge" cx="{:.1f}" cy="{:.1f}" r="7"/>').format(box.x + 1, box.y + 1)
+        yield Markup('<path class="dag-cross" d="M{:.1f} {:.1f}l6 6m0 -6l-6 6"/>').format(box.x - 2, box.y - 2)
 
 
 def _text(x: float, y: float, text: str, name: str) -> Markup:

@@ -60,7 +60,7 @@ def _look(service: Service, text: str) -> Found:
         url = _page_of(service, word, tasks)
         if url:
             return Found(url)
-    words = [word.lower() for word in _words(text) if len(word) > 1]
+    words = [name for word in _words(text) if len(name := word.partition("@")[0].lower()) > 1]
     tags = tuple(entry for entry in _tags(service) if any(word in entry.tag.lower() for word in words))
     near = tuple(task for task in sorted(tasks) if any(word in task.lower() for word in words))
     if len(tags) == 1 and not near:

@@ -6,7 +6,6 @@ script or style of its own (the guard's Content-Security-Policy forbids both).
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping, MutableMapping
@@ -22,7 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from udfstore.digest import BlobId
 from udfstore.errors import Denied, UsageError
-from udfstore.http.guard import Visitor, check_csrf
+from udfstore.http.guard import Receive, Scope, Send, Visitor, check_csrf
 from udfstore.http.house import House
 from udfstore.http.page.static import static_url
 from udfstore.model import REQUEST_BYTES, Author, datetime_of
@@ -44,7 +43,7 @@ def size(count: int) -> str:
     """Bytes in the largest unit that leaves at least one: `1.2 MiB`."""
     if count < 1024:
         return f"{count} B"
-    power = min(int(math.log(count, 1024)), len(_UNITS))
+    power = min((count.bit_length() - 1) // 10, len(_UNITS))
     return f"{count / 1024**power:.1f} {_UNITS[power - 1]}"
 
 
@@ -150,7 +149,8 @@ def page(
     **values: object,
 ) -> Response:
     """A page. `here` is the part of the navigation that it belongs to: overview, tags, tasks or udfs."""
-    return render(request.scope, template, status=status, here=here, headers=headers, **values)
+    house: House = request.app.state.house
+    return _Page(house, template, _given(request.scope, here) | values, status, headers)
 
 
 def render(
@@ -158,24 +158,45 @@ def render(
     template: str,
     *,
     status: int = 200,
-    here: str = "",
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> Response:
-    """As `page`, also where no route was found."""
+    """As `page`, at once and also where no route was found; for small pages."""
+    return HTMLResponse(_rendered(template, _given(scope, "") | values), status, _HEADERS | dict(headers or {}))
+
+
+class _Page(HTMLResponse):
+    """A page that is rendered in a thread, when it is sent: a hundred versions take twenty milliseconds."""
+
+    def __init__(
+        self, house: House, template: str, values: dict[str, Any], status: int, headers: Mapping[str, str] | None
+    ) -> None:
+        super().__init__("", status, _HEADERS | dict(headers or {}))
+        self._house, self._template, self._values = house, template, values
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.body = (await self._house.reading(_rendered, self._template, self._values)).encode(errors="replace")
+        self.headers["content-length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
+def _rendered(template: str, values: dict[str, Any]) -> str:
+    return _ENVIRONMENT.get_template(template).render(values)
+
+
+def _given(scope: MutableMapping[str, Any], here: str) -> dict[str, Any]:
+    """What every page is given."""
     state = scope.get("state", {})
     visitor: Visitor | None = state.get("visitor")
     web = visitor.web if visitor else None
-    text = _ENVIRONMENT.get_template(template).render(
-        here=here,
-        known=visitor is not None and visitor.can is not None,
-        author=visitor.caller.author if visitor else None,
-        csrf=web.csrf if web else "",
-        revision=state.get("revision"),
-        now_ns=time.time_ns(),
-        **values,
-    )
-    return HTMLResponse(text, status, _HEADERS | dict(headers or {}))
+    return {
+        "here": here,
+        "known": visitor is not None and visitor.can is not None,
+        "author": visitor.caller.author if visitor else None,
+        "csrf": web.csrf if web else "",
+        "revision": state.get("revision"),
+        "now_ns": time.time_ns(),
+    }
 
 
 def go(path: str, **query: object) -> Response:

@@ -5,12 +5,14 @@
   const AT_MOST_MS = 1000; // between two refreshes, however much happens
   const AGAIN_MS = 1000; // after a connection that ended for good
   const shown = document.getElementById("connection");
+  const said = document.getElementById("said"); // read out to who does not see the page
   let events = null;
   let refreshing = null;
   let wanted = false;
   let again = null;
   const shows = new Map(); // what each part was last given, by its id
-  for (const part of document.querySelectorAll("[data-live][id]")) shows.set(part.id, part.innerHTML);
+  const content = (part) => part.innerHTML.replace(/(<time[^>]*>)[^<]*/g, "$1"); // but for what tick() keeps going
+  for (const part of document.querySelectorAll("[data-live][id]")) shows.set(part.id, content(part));
 
   // --- times, in the zone of whoever looks ---
 
@@ -44,6 +46,8 @@
 
   function busy(part) {
     const focus = document.activeElement;
+    const selection = getSelection();
+    if (!selection.isCollapsed && part.contains(selection.anchorNode)) return true;
     if (part.querySelector("dialog[open]")) return true;
     if (part.contains(focus) && focus.matches("input, textarea, select")) return true;
     return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some(
@@ -58,14 +62,18 @@
     const focus = document.activeElement;
     const held = part.contains(focus) ? [focus.id, focus.getAttribute("href")] : null;
     const next = document.importNode(fresh, true);
+    let fresher = null;
     for (const details of next.querySelectorAll("details[id]")) {
       if (open.has(details.id)) details.open = true;
       if (shut.has(details.id)) details.open = false;
     }
     for (const item of next.querySelectorAll(".feed > li[id]")) {
-      if (!known.has(item.id)) item.classList.add("new");
+      if (known.has(item.id)) continue;
+      item.classList.add("new");
+      fresher ??= item;
     }
     part.replaceChildren(...next.childNodes);
+    if (fresher) said.textContent = fresher.innerText;
     if (held) {
       const [id, href] = held;
       const same = (id && document.getElementById(id)) ||
@@ -88,8 +96,8 @@
         const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
         for (const part of document.querySelectorAll("[data-live][id]")) {
           const found = fresh.getElementById(part.id);
-          if (found && !busy(part) && shows.get(part.id) !== found.innerHTML) {
-            shows.set(part.id, found.innerHTML);
+          if (found && !busy(part) && shows.get(part.id) !== content(found)) {
+            shows.set(part.id, content(found));
             place(part, found);
           }
         }
@@ -147,8 +155,8 @@
   tick();
   setInterval(tick, 1000);
   const every = document.querySelector("[data-every]");
-  if (every) setInterval(() => document.hidden || refresh(), 1000 * Number(every.dataset.every));
-  if (document.body.dataset.revision !== undefined) {
+  if (every && shows.size) setInterval(() => document.hidden || refresh(), 1000 * Number(every.dataset.every));
+  if (document.body.dataset.revision !== undefined && shows.size) {
     follow();
     // A hidden page holds no connection: browsers allow six to one server.
     document.addEventListener("visibilitychange", () => {

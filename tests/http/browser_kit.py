@@ -113,7 +113,10 @@ def watched(chromium: Any, base: str, **options: Any) -> Iterator[Any]:
     page = context.new_page()
     page.expected = []
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-    page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+    page.on(
+        "console",
+        lambda said: wrong.append(f"console: {said.text} {said.location['url']}") if said.type == "error" else None,
+    )
     page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
     page.on(
         "request", lambda asked: None if asked.url.startswith(f"{base}/") else wrong.append(f"request to {asked.url}")
