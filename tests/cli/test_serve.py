@@ -143,6 +143,17 @@ def test_a_second_server_on_the_root_or_the_socket_is_refused(
     assert process("status", "--socket", place).returncode == 0
 
 
+def test_a_server_that_many_wait_for_is_no_dead_one(process: Process, tmp_path: Path) -> None:
+    place = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
+        busy.bind(str(place))
+        busy.listen(0)
+        waiting.connect(str(place))
+        refused = process("serve", "--root", tmp_path / "root", "--socket", place)
+        assert refused.returncode == 4
+        assert f"a server answers at {place} already" in refused.stderr.decode()
+
+
 def test_a_dead_socket_is_taken_over(serve: Serve, process: Process, flags: list[str], tmp_path: Path) -> None:
     serving = serve(*flags)
     serving.process.kill()

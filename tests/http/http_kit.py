@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import re
 import socket
@@ -77,18 +76,6 @@ class HttpServer(ServerProcess):
         ]
         return sum(found)
 
-    def call(self, *args: str) -> str:
-        """What a command prints that asks this server."""
-        import contextlib
-
-        from udfstore.cli import main
-
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            status = main([*args, "--socket", str(self.socket)])
-        assert status == 0, args
-        return out.getvalue()
-
     @property
     def staged(self) -> list[str]:
         """Names of the files that saves in flight have written so far."""
@@ -109,8 +96,13 @@ class HttpServer(ServerProcess):
 class Raw:
     """A connection on which one may say anything."""
 
-    def __init__(self, server: HttpServer) -> None:
-        self.socket = socket.create_connection(server.address, timeout=SECONDS)
+    def __init__(self, server: HttpServer, receive_bytes: int = 0) -> None:
+        """`receive_bytes`: how much the system takes for who does not read; 0: as usual."""
+        self.socket = socket.socket()
+        self.socket.settimeout(SECONDS)
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.connect(server.address)
         self._head = f"Host: {server.url.removeprefix('http://')}\r\nAuthorization: Bearer {server.token}\r\n"
 
     def __enter__(self) -> Self:

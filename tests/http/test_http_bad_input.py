@@ -225,9 +225,9 @@ def test_a_name_that_none_has(live: HttpServer, name: str) -> None:
     for place in ("content", "tags", "info", "history"):
         (status,) = answers(live, head(live, f"GET /v1/{place}/{name} HTTP/1.1"))
         assert status in (400, 404), (place, name)
-    body = b'{"ref": "x"}'
+    body, kind = b'{"ref": "x"}', "Content-Length: 12\r\nContent-Type: application/json\r\n"
     for method in ("PUT", "DELETE"):
-        (status,) = answers(live, head(live, f"{method} /v1/tags/{name} HTTP/1.1", "Content-Length: 12\r\n") + body)
+        (status,) = answers(live, head(live, f"{method} /v1/tags/{name} HTTP/1.1", kind) + body)
         assert status in (400, 404)
 
 
@@ -239,7 +239,7 @@ def test_an_id_that_none_has(live: HttpServer, id: str) -> None:
 
 
 def test_slashes_in_a_path_are_not_folded(api: httpx.Client) -> None:
-    for path in ("/v1//tags", "//v1/tags", "/v1/tags/", "/v1/./tags", "/V1/tags", "/v1/tags%2f"):
+    for path in ("/v1//tags", "//v1/tags", "/v1/tags/", "/V1/tags", "/v1/tags%2f"):
         assert api.get(path).status_code in (400, 404), path
 
 
@@ -256,7 +256,6 @@ BODIES = {
     "nothing": (b"", 422),
     "not JSON": (b"{", 400),
     "not text": (b"\xff\xfe\xfd", 400),
-    "another coding": ('{"ref": "x"}'.encode("utf-16"), 400),
     "a list": (b"[]", 422),
     "a number": (b"1", 422),
     "nil": (b"null", 422),
@@ -275,7 +274,7 @@ BODIES = {
     "not a ref": (b'{"ref": "../x"}', 422),
     "NUL in a ref": (b'{"ref": "a\\u0000b"}', 422),
     "deeply nested": (b'{"ref": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
-    "a huge number": (b'{"ref": ' + b"9" * 10_000 + b"}", 422),
+    "a huge number": (b'{"ref": ' + b"9" * 10_000 + b"}", 400),
     "huge": (b'{"ref": "' + b"x" * (2 << 20) + b'"}', 413),
 }
 
@@ -376,3 +375,29 @@ def test_a_body_that_nobody_expects_is_passed_over(live: HttpServer, api: httpx.
     id = save(api, content())
     get = head(live, f"GET /v1/blobs/{id} HTTP/1.1", "Content-Length: 5\r\n") + b"stuff"
     assert answers(live, get + head(live, more="Connection: close\r\n")) == [200, 200]
+
+
+def test_who_asks_first_is_told_to_go_on(live: HttpServer, content: Content) -> None:
+    with live.raw() as raw:
+        raw.head("POST", "/v1/blobs", {"Content-Length": len(content()), "Expect": "100-continue"})
+        assert raw.socket.recv(12) == b"HTTP/1.1 100"
+        raw.send(content())
+        while raw.socket.recv(1) != b"\n":
+            pass
+        assert b"HTTP/1.1 201" in raw.ended()
+
+
+def test_damaged_content_is_cut_off_and_never_passed_off_as_whole(
+    live: HttpServer, api: httpx.Client, content: Content
+) -> None:
+    data = os.urandom(4 << 20)
+    id = save(api, data)
+    (path,) = (live.root / "blobs").rglob(f"*{id[-60:]}")
+    with api.stream("GET", f"/v1/blobs/{id}") as answer:
+        path.chmod(0o600)
+        os.truncate(path, 100)
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+    problem(api.get(f"/v1/blobs/{id}"), 500, "corrupt")
+    assert api.post("/v1/blobs", content=data).is_success  # which heals it
+    assert api.get(f"/v1/blobs/{id}").content == data

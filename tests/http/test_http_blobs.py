@@ -266,3 +266,10 @@ def test_a_range_of_the_very_content_that_one_has(api: httpx.Client, blob: str) 
 def test_no_range_of_what_is_empty_or_only_looked_at(api: httpx.Client, blob: str) -> None:
     assert api.head(blob, headers={"Range": "bytes=0-4"}).headers["Content-Length"] == str(len(DATA))
     problem(api.get(f"/v1/blobs/{save(api, b'')}", headers={"Range": "bytes=0-4"}), 416, "usage")
+
+
+def test_a_connection_ends_after_content_where_it_was_to(live: HttpServer, blob: str) -> None:
+    with live.raw() as raw:
+        raw.head("GET", blob, {"Connection": "close"})
+        assert raw.answer()[1] == DATA
+        assert raw.rest() == b""

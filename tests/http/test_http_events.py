@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -113,6 +114,30 @@ def test_those_who_left_are_forgotten(live: HttpServer, api: httpx.Client) -> No
     assert eventually(lambda: live.metric("udfstore_calls_open", kind="events") == before)
 
 
+def test_who_may_not_read_any_more_is_told_nothing_more(live: HttpServer, api: httpx.Client, unique: str) -> None:
+    def revoke(client: httpx.Client) -> None:
+        store.remove_token("passing")
+
+    def log_out(client: httpx.Client) -> None:
+        found = re.search(r'name="csrf"[^>]* value="([^"]+)"', client.get("/").text)
+        assert found
+        assert client.post("/logout", data={"csrf": found[1]}, headers={"Origin": live.url}).is_success
+
+    id = save(api, unique.encode())
+    with live.store() as store, live.client(None) as web:
+        assert web.get(store.web_link().url, follow_redirects=True).is_success
+        with live.client(store.add_token("passing", "read").secret) as token:
+            for client, end in ((token, revoke), (web, log_out)):
+                with watching(client, f"{unique}/") as stream:
+                    stream.present()
+                    put(api, f"{unique}/seen", id)
+                    stream.next()
+                    end(client)
+                    put(api, f"{unique}/hidden", id)
+                    with pytest.raises(EOFError):
+                        stream.next()
+
+
 async def test_a_quiet_stream_shows_that_it_lives(autojump_clock: trio.testing.MockClock) -> None:
     class Service:
         class store:
@@ -140,7 +165,7 @@ async def test_a_quiet_stream_shows_that_it_lives(autojump_clock: trio.testing.M
                 house.stopping = True
 
     house: Any = House()
-    stream = events._Stream(house, None, None, 7, iter(()))  # type: ignore[arg-type]
+    stream = events._Stream(house, None, 7, iter(()), lambda: True)  # type: ignore[arg-type]
 
     async def receive() -> dict[str, Any]:
         await trio.sleep_forever()

@@ -108,9 +108,7 @@ def test_a_part_has_to_begin_where_the_upload_is(api: httpx.Client, content: Con
         ({"Upload-Complete": "?1", "Upload-Length": "3"}, 400),
     ],
 )
-def test_a_part_that_makes_no_sense(
-    api: httpx.Client, content: Content, headers: dict[str, str], status: int
-) -> None:
+def test_a_part_that_makes_no_sense(api: httpx.Client, content: Content, headers: dict[str, str], status: int) -> None:
     place = begin(api, content()).headers["Location"]
     said = {"Upload-Offset": str(len(content())), "Upload-Complete": "?0", "Content-Type": PART} | headers
     answer = api.patch(place, content=b"more", headers=said)

@@ -205,7 +205,7 @@ def test_a_long_history_comes_in_parts(browser: Any, somebody: Callable[..., Sto
     browser.get_by_role("link", name="Older versions").click()
     assert browser.locator("tbody tr[id]").count() == 30
     browser.goto(f"/tags/{tag}@5")
-    assert browser.locator("tr.marked th").inner_text() == "@5"
+    assert browser.locator("tr.marked th a.ref").inner_text() == "@5"
 
 
 def test_a_deleted_tag_is_found_and_brought_back(browser: Any, somebody: Callable[..., Store], unique: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from inside import Inside, Peer
+from inside import LIMITS, Inside, Peer
 from live_server import LiveServer
+from trio.testing import MockClock
 
 import udfstore
 from udfstore._pb import udfstore_pb2 as pb
@@ -104,6 +105,20 @@ async def test_a_backup_stays_open_until_it_is_taken_back(store: Store) -> None:
             assert (await ended(peer)).fault.code == "cancelled"
             await peer.call(4, load=pb.Load(ref=id.hex))
             assert (await ended(peer)).fault.code == "gone"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_backup_whose_client_stands_still_does_not_hold_the_catalog(
+    store: Store, mock_clock: MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        inside = Inside(store, nursery)
+        async with inside.connected(pb.Hello(protocol=1, credit=True)) as peer:
+            await peer.call(1, backup=pb.Backup())
+            mock_clock.autojump_threshold = 0.05  # the first page is read in a thread
+            fault = (await ended(peer)).fault
+            assert (fault.code, fault.expected) == ("timeout", f"within {LIMITS.progress_seconds:g} s")
+            assert inside.service.backups._sessions == []
         nursery.cancel_scope.cancel()
 
 

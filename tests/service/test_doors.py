@@ -84,6 +84,14 @@ def test_a_session_lasts_while_it_is_used(doors: Doors, time: Time) -> None:
     assert doors.session(used.cookie) is None
 
 
+def test_to_ask_whether_a_session_lasts_is_no_use_of_it(doors: Doors, time: Time) -> None:
+    session = entered(doors)
+    time.seconds += SESSION_SECONDS - 1
+    assert doors.lasts(session.cookie)
+    time.seconds += 1
+    assert not doors.lasts(session.cookie)
+
+
 def test_a_closed_session_is_over(doors: Doors) -> None:
     session, other = entered(doors), entered(doors)
     doors.close(session.cookie)

@@ -15,6 +15,7 @@ from udfstore.errors import Corrupt, UdfstoreError
 from udfstore.model import BlobInfo, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import Store
+from udfstore.store.catalog import JOURNAL_BYTES
 
 ALL = Prefix.parse("")
 
@@ -55,6 +56,22 @@ def filled(root: Path, clock: Clock) -> Path:
 def remove_catalog(root: Path) -> None:
     for path in root.glob("catalog.db*"):
         path.unlink()
+
+
+def test_a_long_read_leaves_no_large_journal(tmp_path: Path) -> None:
+    with open_store(tmp_path / "root") as store:
+        id = save(store, b"x")
+
+        def moves(count: int) -> int:
+            for n in range(count):
+                move(store, f"m/{n}", id)
+            return (store.root / "catalog.db-wal").stat().st_size
+
+        with store._parts.catalog.reading() as view:
+            view.head()
+            grown = moves(250)
+        assert grown > JOURNAL_BYTES
+        assert moves(3) <= JOURNAL_BYTES
 
 
 def test_a_lost_catalog_is_made_again_and_tells_the_same(filled: Path) -> None:

@@ -80,6 +80,30 @@ def test_the_grace_time_outlives_a_restart(root: Path, clock: Clock) -> None:
         assert store.sweep() == 1
 
 
+def test_a_sweep_ends_soon_where_the_process_has_to(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    with open_store(root, clock=clock) as store:
+        ids = [save(store, bytes([n])) for n in range(4)]
+        for id in ids[:3]:
+            delete(store, id)
+        clock.advance(3600)
+        erase = store._parts.files.erase
+
+        def erase_and_stop(*leaving: BlobId) -> None:
+            erase(*leaving)
+            store.stop_sweeping()
+
+        monkeypatch.setattr(store._parts.files, "erase", erase_and_stop)
+        assert store.sweep() == 1
+        assert (store.sweep(), len(trash(store))) == (0, 2)
+        delete(store, ids[3], now=True)  # somebody waits for that
+        assert len(trash(store)) == 2
+    with open_store(root, clock=clock) as store:
+        assert (store.sweep(), trash(store)) == (2, [])
+
+
 def test_saving_again_takes_it_back(store: Store) -> None:
     id = save(store, b"x")
     delete(store, id)

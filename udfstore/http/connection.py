@@ -6,11 +6,13 @@ own. RFC 9110, 7.8 lets a server pass over such a wish.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import h11
 import trio
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event
 from hypercorn.protocol.events import Request
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
@@ -74,6 +76,8 @@ class Stream:
         """Close it as soon as the peer has seen the end: whoever reads does so, see `receive_some`."""
         self._closing = True
         self._waiting.cancel()
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            await self._stream.send_eof()
 
     def cut(self) -> None:
         """End it at once, and whatever is done for it."""
@@ -110,6 +114,17 @@ class Connection(TCPServer):
             finally:
                 await self.idle_task.stop()  # else the connection would be held until its time is over
 
+    async def protocol_send(self, event: Event) -> None:
+        """Send bytes, or close. An answer that is on its way goes first, whatever came behind its request."""
+        if isinstance(event, Closed):
+            protocol: _Protocol = self.protocol
+            if protocol.stream is not None and protocol.connection.our_state is h11.SEND_BODY:
+                await protocol.can_read.clear()
+                await protocol.can_read.wait()
+            async with self.send_lock:
+                pass
+        await super().protocol_send(event)
+
 
 class _Protocol(H11Protocol):
     """HTTP/1.1 without upgrades, and with our own words for what is no HTTP."""
@@ -118,6 +133,10 @@ class _Protocol(H11Protocol):
         """No HTTP/2."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        if len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers) > HEAD_BYTES:
+            await self._send_error_response(431)  # h11 has a limit for what is not complete alone
+            await self.send(Closed())
+            return
         self.stream = HTTPStream(
             self.app,
             self.config,

@@ -165,7 +165,8 @@ class _Sending(Response):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 if scope["method"] != "HEAD":
                     await self._send_parts(send, nursery)
-                await send({"type": "http.response.body", "body": self._end, "more_body": False})
+                with trio.CancelScope(shield=True):  # Hypercorn says "disconnect" in the middle of it
+                    await send({"type": "http.response.body", "body": self._end, "more_body": False})
                 nursery.cancel_scope.cancel()
 
     async def _send_parts(self, send: Send, nursery: trio.Nursery) -> None:
@@ -177,11 +178,11 @@ class _Sending(Response):
 
     async def _read_parts(self, ahead: trio.MemorySendChannel[bytes]) -> None:
         meters = self._house.service.meters
-        async with ahead:
-            for head, span in self._parts:
-                if head:
-                    await ahead.send(head)
-                for offset in range(span.start, span.stop, PIECE_BYTES):
-                    wanted = min(PIECE_BYTES, span.stop - offset)
-                    await ahead.send(await self._house.reading(self._file.pread, offset, wanted))
-                    meters.sent("http", wanted)
+        for head, span in self._parts:
+            if head:
+                await ahead.send(head)
+            for offset in range(span.start, span.stop, PIECE_BYTES):
+                wanted = min(PIECE_BYTES, span.stop - offset)
+                await ahead.send(await self._house.reading(self._file.pread, offset, wanted))
+                meters.sent("http", wanted)
+        ahead.close()  # not after an error, which would look like the end

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import trio
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from udfstore import calls
 from udfstore.errors import UsageError
 from udfstore.http.asking import Asked, Asker, problems
-from udfstore.http.guard import Receive, Scope, Send, end_with_reader
+from udfstore.http.guard import Receive, Scope, Send, Visitor, end_with_reader
 from udfstore.http.house import House
 from udfstore.http.tags import PrefixText
-from udfstore.model import Caller, Event
+from udfstore.model import Event
 from udfstore.plain import plain
 from udfstore.refs import Prefix
 
@@ -34,6 +34,7 @@ router = APIRouter(prefix="/v1", tags=["events"], responses=problems())
     responses={200: {"description": "Events, until the connection ends", "content": {"text/event-stream": {}}}},
 )
 async def events(
+    request: Request,
     house: Asked,
     caller: Asker,
     prefix: PrefixText = "",
@@ -53,16 +54,35 @@ async def events(
         epoch, since = int(match[1]), int(match[2])
     call = calls.Watch(Prefix.parse(prefix), since, epoch)
     cursor, present = house.service.begin_watch(caller, call)
-    return _Stream(house, caller, call, cursor, present)
+    return _Stream(house, call, cursor, present, _still_let_in(request, house))
+
+
+def _still_let_in(request: Request, house: House) -> Callable[[], bool]:
+    """Whether who asked may still: tokens are revoked, and sessions end, while a stream goes on."""
+    visitor: Visitor = request.scope["state"]["visitor"]
+    doors, tokens, web = house.service.doors, house.service.tokens, visitor.web
+    if web is not None:
+        return lambda: doors.lasts(web.cookie)
+    name = visitor.caller.author.token
+    token = tokens.named(name)
+    return lambda: token is not None and tokens.named(name) == token
 
 
 class _Stream(Response):
-    """Events as they come, until the reader leaves or the server stops. A slow reader is only a cursor here."""
+    """Events as they come, until the reader leaves, may not read any more, or the server stops.
+
+    A slow reader is only a cursor here.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, house: House, caller: Caller, call: calls.Watch, cursor: int, present: Iterator[list[Event]]
+        self,
+        house: House,
+        call: calls.Watch,
+        cursor: int,
+        present: Iterator[list[Event]],
+        let_in: Callable[[], bool],
     ) -> None:
         self.status_code = 200
         self.background = None
@@ -70,13 +90,15 @@ class _Stream(Response):
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
         self._house, self._call, self._cursor, self._present = house, call, cursor, present
+        self._let_in = let_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(end_with_reader, receive, nursery.cancel_scope)
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._tell(send)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            with trio.CancelScope(shield=True):  # Hypercorn says "disconnect" in the middle of it
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
             nursery.cancel_scope.cancel()
 
     async def _tell(self, send: Send) -> None:
@@ -86,6 +108,8 @@ class _Stream(Response):
             await _put(send, "".join(self._told(event) for event in batch))
         while not house.stopping:
             found, cursor = await house.reading(service.go_on_watching, self._call, cursor)
+            if not self._let_in():
+                return
             if found:
                 await _put(send, "".join(self._told(event) for event in found))
             if service.store.revision <= cursor:

@@ -76,6 +76,10 @@ HEADERS = {
 """On every answer that does not say otherwise (OWASP Secure Headers)."""
 
 
+class Malformed(UsageError):
+    """A request whose end others might see elsewhere: nothing behind it on its connection may be read."""
+
+
 class NoToken(Denied):
     """Nobody said who asks, or with a token that is not known: to be answered with 401."""
 
@@ -224,6 +228,7 @@ class _Conversation:
         with trio.move_on_after(self._seconds) as scope:
             message = await self._receive()
         if scope.cancelled_caught:
+            self._over = True  # nobody waits for the rest
             raise TimedOut("the body of the request does not go on", expected=f"within {self._seconds:g} s")
         self._over = message["type"] != "http.request" or not message.get("more_body", False)
         if self._small:
@@ -242,7 +247,10 @@ class _Conversation:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
         elif not message.get("more_body", False):
-            await self._read_rest()
+            if not self._over:
+                await self._send({**message, "more_body": True})
+                message = {"type": message["type"], "body": b"", "more_body": False}
+                await self._read_rest()
             if self.outcome == CANCELLED:
                 self.outcome = OK if self.status < 400 else f"http-{self.status}"
         await self._send(message)
@@ -260,6 +268,8 @@ def answer_of(error: UdfstoreError, scope: Scope) -> Response:
     """What a browser or a program is told of an error."""
     if isinstance(error, NoToken):
         return problem(error, status=401, headers={"WWW-Authenticate": 'Bearer realm="udfstore"'})
+    if isinstance(error, Malformed):
+        return problem(error, headers={"Connection": "close"})
     return problem(error)
 
 
@@ -304,9 +314,9 @@ def _has_body(scope: Scope) -> bool:
 def _check_target(scope: Scope, headers: Headers) -> None:
     raw: bytes = scope.get("raw_path") or b""
     if not raw.startswith(b"/"):
-        raise UsageError("a request names a path", expected="/…", got=raw[:80].decode("latin-1"))
+        raise Malformed("a request names a path", expected="/…", got=raw[:80].decode("latin-1"))
     if "content-length" in headers and "transfer-encoding" in headers:
-        raise UsageError("a request has either Content-Length or Transfer-Encoding")
+        raise Malformed("a request has either Content-Length or Transfer-Encoding")
     path: str = scope["path"]
     if "�" in path or any(ord(character) < 32 or ord(character) == 127 for character in path):
         raise UsageError("a path is UTF-8 without control characters", got=raw[:80].decode("latin-1"))

@@ -6,6 +6,7 @@ waits for a stuck client when it stops. Its handling of one connection is given 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 
-from udfstore.errors import Conflict, Denied, UsageError
+from udfstore.errors import Busy, Conflict, Denied, UsageError
 from udfstore.http.connection import HEAD_BYTES, Connection, Stream
-from udfstore.http.guard import App
+from udfstore.http.guard import HEADERS, App
+from udfstore.http.problems import problem
 from udfstore.service.meters import Meters
 
 BACKLOG = 128
@@ -52,8 +54,9 @@ class Address:
         """A listening TCP socket. Raises `Conflict` where the port is taken, `Denied`, `UsageError`."""
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        except socket.gaierror as error:
-            raise UsageError(f"no address of this machine: {self.host}", got=error.strerror) from error
+        except (socket.gaierror, UnicodeError) as error:  # the second for what IDNA does not allow
+            why = error.strerror if isinstance(error, OSError) else "not a name"
+            raise UsageError(f"no address of this machine: {self.host[:80]}", got=why) from error
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
         try:
@@ -137,7 +140,7 @@ class Front:
         if len(self._streams) >= self._most:
             self._meters.refused("http")
             self._log.warning("HTTP connection refused: as many are open as are allowed", open=len(self._streams))
-            await trio.aclose_forcefully(stream)
+            await _refuse(stream, self._most)
             return
         with trio.CancelScope() as scope:
             held = Stream(stream, self._progress, scope)
@@ -151,6 +154,17 @@ class Front:
                 self._streams.discard(held)
                 self._ended.unpark_all()
                 held.cut()
+
+
+async def _refuse(stream: trio.SocketStream, most: int) -> None:
+    """Say why, as far as the socket's buffer goes, and hang up."""
+    answer = problem(Busy("the server has as many HTTP connections as it takes", expected=f"at most {most}"))
+    fields = {**HEADERS, **answer.headers, "connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    with contextlib.suppress(OSError):  # gone already
+        await stream.socket.send(f"HTTP/1.1 {answer.status_code} \r\n{head}\r\n".encode() + bytes(answer.body))
+        stream.socket.shutdown(socket.SHUT_WR)
+    await trio.aclose_forcefully(stream)
 
 
 class _ToStructlog(logging.Handler):

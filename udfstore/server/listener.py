@@ -5,6 +5,7 @@ One that the service manager opened (`activation`) is the manager's: it stays as
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -86,8 +87,10 @@ class Listener:
         if not stat.S_ISSOCK(mode):
             raise UsageError(f"{self.path} is there and is not a socket; name another path with --socket")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
             try:
-                probe.connect(os.fspath(self.path))
+                with contextlib.suppress(BlockingIOError):  # so many wait for that server that one more had to wait
+                    probe.connect(os.fspath(self.path))
             except OSError as error:
                 if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
                     raise Denied(f"cannot tell whether {self.path} is in use: {error.strerror}") from error

@@ -78,6 +78,7 @@ class Server:
                         self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
                         break
                     self._hosting.stopping = True
+                    self._store.stop_sweeping()
                     self._rooms.commits.unpark_all()
                     accepting.cancel_scope.cancel()
                 listener.close()

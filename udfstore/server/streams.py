@@ -1,17 +1,20 @@
 """Calls of one connection that are answered with pages: lists, watches, backups.
 
-They go as far as the peer grants pages. It may take its time: each is only a cursor here.
+They go as far as the peer grants pages. It may take its time: each is only a cursor here, but for a backup, which holds
+the catalog still until all of it is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from math import inf
 from typing import Any
 
 import trio
 
 from udfstore import admin, calls, tasks
+from udfstore.errors import TimedOut
 from udfstore.model import Caller
 from udfstore.server.pump import Pump
 from udfstore.server.rooms import Rooms
@@ -46,9 +49,9 @@ class Streams:
                 for batch in service.stream[kind](caller, call):
                     await self._send(number, batch)
 
-    async def _from_thread(self, number: int, batches: Iterator[list[Any]]) -> None:
+    async def _from_thread(self, number: int, batches: Iterator[list[Any]], seconds: float = inf) -> None:
         while (batch := await self._rooms.reading(next, batches, None)) is not None:
-            await self._send(number, batch)
+            await self._send(number, batch, seconds)
 
     async def _await_followers(self, number: int, call: tasks.AwaitFollowers) -> None:
         register = self._rooms.service.register
@@ -77,17 +80,20 @@ class Streams:
         backup: AbstractContextManager[Iterator[list[admin.Item]]] = self._rooms.service.backup(caller)
         batches = await self._rooms.reading(backup.__enter__)
         try:
-            await self._from_thread(number, batches)
+            await self._from_thread(number, batches, self._rooms.limits.progress_seconds)
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
                 await self._rooms.reading(backup.__exit__, None, None, None)
 
-    async def _send(self, number: int, items: list[Any]) -> None:
-        """Send items as far as the peer granted pages."""
+    async def _send(self, number: int, items: list[Any], seconds: float = inf) -> None:
+        """Send items as far as the peer granted pages. Raises `TimedOut` where none can be sent for that long."""
         session, most = self._session, self._rooms.limits.waiting_bytes
         for page in session.pages(number, items):
-            while session.credit(number) == 0 or session.outbox.small_bytes >= most:
-                await self._changed.park()
+            with trio.move_on_after(seconds) as scope:
+                while session.credit(number) == 0 or session.outbox.small_bytes >= most:
+                    await self._changed.park()
+            if scope.cancelled_caught:
+                raise TimedOut("no reading from the client", expected=f"within {seconds:g} s")
             session.page(number, page)
             self._pump.flush()

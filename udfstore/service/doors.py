@@ -91,6 +91,11 @@ class Doors:
             self._sessions.put(key, session, now)
         return replace(session, cookie=cookie)
 
+    def lasts(self, cookie: str) -> bool:
+        """Whether a cookie is still that of a session, which is not used by this."""
+        with self._lock:
+            return self._sessions.get(_hash(cookie), self._clock()) is not None
+
     def close(self, cookie: str) -> None:
         """End the session of a cookie, if there is one."""
         with self._lock:

@@ -80,6 +80,11 @@ class Tokens:
         """All tokens, by name."""
         return [one.token for _, one in sorted(self._now().items())]
 
+    def named(self, name: str) -> Token | None:
+        """The token of a name; None: there is none."""
+        one = self._now().get(name)
+        return one.token if one is not None else None
+
     def find(self, secret: str) -> Token | None:
         """The token of a secret; None: there is none. Takes the same time whichever it is."""
         hash, found = _hash(secret), None

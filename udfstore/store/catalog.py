@@ -32,6 +32,9 @@ from udfstore.store.view import State, View, split_links
 SCHEMA = 2
 """Stored as `user_version`; a catalog of another schema is made anew."""
 
+JOURNAL_BYTES = 4 << 20
+"""What its journal is cut to after a long read, which is all that lets it grow beyond that (1,000 pages)."""
+
 AUTHORS = 1024
 """Authors whose numbers are kept in memory: more than are at work at one time."""
 
@@ -94,6 +97,7 @@ class Catalog:
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
             _check(db, store)
         except (sqlite3.DatabaseError, Unusable) as error:
             db.close()

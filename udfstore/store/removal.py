@@ -33,6 +33,7 @@ class Remover:
         self._meters = meters
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="remover")
         self._holds: set[object] = set()
+        self._stopped = False
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -76,6 +77,8 @@ class Remover:
 
         def unlink() -> None:
             for start in range(0, len(ids), IN_A_RECORD):
+                if self._stopped:
+                    return
                 with contextlib.suppress(UdfstoreError), osfs.telling("removing what snapshots kept"):
                     self._remove(ids[start : start + IN_A_RECORD], True)
 
@@ -92,6 +95,8 @@ class Remover:
         count = 0
         errors: list[UdfstoreError] = []
         for row in leaving:
+            if self._stopped:
+                break
             try:
                 if row.state_ns > now_ns:
                     self._committer.call(upkeep.grace_anew(row.id))
@@ -105,8 +110,13 @@ class Remover:
             raise errors[0]
         return count
 
+    def stop(self) -> None:
+        """Leave to the next sweep what nobody waits for: there may be more of it than there is time for an end."""
+        self._stopped = True
+
     def close(self) -> None:
         """Finish what is under way."""
+        self.stop()
         self._pool.shutdown()
 
     def _remove(self, ids: Sequence[BlobId], erase: bool) -> int:

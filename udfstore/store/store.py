@@ -218,6 +218,10 @@ class Store(Reads):
         self.let_go(()).result()
         return self._parts.remover.sweep(self._parts.clock(), now)
 
+    def stop_sweeping(self) -> None:
+        """Let sweeps end soon, for a process that is about to: what is left goes with the first one after a start."""
+        self._parts.remover.stop()
+
     # --- changes ---------------------------------------------------------------------------------------------------
 
     @overload
