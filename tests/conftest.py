@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from kit import ServerProcess
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """What a test makes of the log ends with it, and with the stream that it wrote to."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

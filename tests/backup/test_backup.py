@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -28,8 +30,9 @@ from backup_kit import (
 from udfstore.backup import Folder, Stream, take
 from udfstore.backup.take import Advance
 from udfstore.digest import BlobId
-from udfstore.errors import Conflict, Corrupt, NotFound
+from udfstore.errors import Conflict, Corrupt, NoSpace, NotFound
 from udfstore.local import LocalStore
+from udfstore.store import osfs
 
 
 @pytest.fixture
@@ -165,6 +168,24 @@ def test_other_folders_are_left_alone(store: LocalStore, folder: Path) -> None:
         assert sorted(path.iterdir()) == kept
 
 
+@pytest.mark.parametrize("name", ["new/letters", "new/log/../x", "blobs/letters", "blobs/sha256"])
+def test_names_like_ours_are_not_enough(store: LocalStore, folder: Path, name: str) -> None:
+    (folder / "other" / "new" / "log").mkdir(parents=True)
+    (folder / "other" / name).mkdir(parents=True)
+    with pytest.raises(Conflict, match="no backup, and not empty"):
+        to_folder(store, folder / "other")
+    assert (folder / "other" / name).exists()
+
+
+def test_a_folder_that_is_full_is_named(store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, data: memoryview) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(osfs, "write", full)
+    with pytest.raises(NoSpace, match=f"writing to {folder / 'backup'} failed"):
+        to_folder(store, folder / "backup")
+
+
 def test_a_folder_is_in_use_once(store: LocalStore, folder: Path) -> None:
     to_folder(store, folder / "backup")
     with Folder(folder / "backup"):
@@ -232,8 +253,9 @@ def test_a_backup_that_is_broken_off_leaves_the_one_before(
     assert ends.count(True) > 5
 
 
+@pytest.mark.parametrize("begun_anew", [False, True])
 def test_a_first_backup_that_is_broken_off_is_none(
-    store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch, begun_anew: bool
 ) -> None:
     with monkeypatch.context() as patch, Folder(folder / "backup") as target:
         kill_at(patch, 30)
@@ -241,6 +263,8 @@ def test_a_first_backup_that_is_broken_off_is_none(
             take(store, target, silent)
     with pytest.raises(NotFound, match="none that was ever finished"):
         from_folder(folder / "backup", folder / "new")
+    if begun_anew:  # and killed again, between the removal of `new/` and the next one
+        shutil.rmtree(folder / "backup" / "new")
     to_folder(store, folder / "backup")
     from_folder(folder / "backup", folder / "new")
 

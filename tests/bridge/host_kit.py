@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,8 +151,9 @@ def pid_of(host: Host) -> int:
 
 
 def kill(host: Host) -> None:
-    """kill -9 of the child."""
-    os.kill(pid_of(host), signal.SIGKILL)
+    """kill -9 of the child; one that was killed before and is not back yet is dead already."""
+    with suppress(ProcessLookupError):
+        os.kill(pid_of(host), signal.SIGKILL)
 
 
 def node(name: str = NODE.name, **changes: object) -> Node:

@@ -77,17 +77,17 @@ def test_what_the_store_refuses(
 
 
 def test_no_server_names_every_place_and_how_to_start_one(
-    udfstore: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    udfstore: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "runtime"))
     for words in (["status"], ["get", "x"], ["put", __file__]):
         done = udfstore(*words)
         assert done.status == CODES[Code.NO_SERVER].exit
         for place in (
             "/run/udfstore/udfstore.sock",
-            f"{tmp_path}/runtime/udfstore/udfstore.sock",
-            f"{tmp_path}/.local",
+            f"{folder}/runtime/udfstore/udfstore.sock",
+            f"{folder}/.local",
         ):
             assert place in done.err
         assert "udfstore serve" in done.err

@@ -238,9 +238,9 @@ def test_an_id_that_none_has(live: HttpServer, id: str) -> None:
         assert found in ([400], [404])
 
 
-def test_slashes_in_a_path_are_not_folded(api: httpx.Client) -> None:
+def test_slashes_in_a_path_are_not_folded(live: HttpServer) -> None:
     for path in ("/v1//tags", "//v1/tags", "/v1/tags/", "/V1/tags", "/v1/tags%2f"):
-        assert api.get(path).status_code in (400, 404), path
+        assert answers(live, head(live, f"GET {path} HTTP/1.1")) in ([400], [404]), path
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "TRACE", "PROPFIND", "x" * 100])
@@ -371,9 +371,8 @@ def test_a_refusal_reaches_who_is_still_sending(live: HttpServer) -> None:
             assert early(raw, 100 << 20) == status
 
 
-def test_a_body_that_nobody_expects_is_passed_over(live: HttpServer, api: httpx.Client, content: Content) -> None:
-    id = save(api, content())
-    get = head(live, f"GET /v1/blobs/{id} HTTP/1.1", "Content-Length: 5\r\n") + b"stuff"
+def test_a_body_that_nobody_expects_is_passed_over(live: HttpServer) -> None:
+    get = head(live, "GET /v1/status HTTP/1.1", "Content-Length: 5\r\n") + b"stuff"
     assert answers(live, get + head(live, more="Connection: close\r\n")) == [200, 200]
 
 

@@ -102,10 +102,14 @@ def test_who_sends_and_does_not_read_is_cut_off(hasty: HttpServer, big: str) -> 
     """Requests in a row whose answers nobody takes: nothing more is read of them."""
     with Raw(hasty, receive_bytes=4096) as raw:
         raw.socket.settimeout(5)
-        with pytest.raises((ConnectionError, TimeoutError)):
+
+        def ask() -> None:
             for _ in range(10_000):
                 raw.head("POST", "/v1/nothing", {"Content-Length": 50_000})
                 raw.send(bytes(50_000))
+
+        with pytest.raises((ConnectionError, TimeoutError)):
+            ask()
     nobody_left(hasty)
 
 
@@ -122,6 +126,16 @@ def test_a_stuck_reader_does_not_hold_up_the_end(tmp_path: Path) -> None:
             assert idle.rest() == b""
             assert stopped.result(SECONDS / 3) == 0
         assert server.staged == []
+
+
+def test_nobody_waits_for_clients_that_keep_their_connection(tmp_path: Path) -> None:
+    with HttpServer(tmp_path) as server, ExitStack() as held:
+        for close in ("", "Connection: close\r\n"):
+            raw = held.enter_context(server.raw())
+            raw.head("GET", "/v1/tags", close)
+            assert raw.answer()[0] == 200
+        eventually(lambda: server.metric("udfstore_connections", front="http") == 2)  # the first, and the one that asks
+        assert server.stop() == 0
 
 
 def test_what_runs_when_the_server_stops_is_finished(tmp_path: Path) -> None:

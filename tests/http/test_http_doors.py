@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -273,6 +275,22 @@ def test_a_request_bears_a_name_through_the_log(live: HttpServer, api: httpx.Cli
 
 def test_no_secret_is_logged(live: HttpServer, tokens: dict[str, str]) -> None:
     assert not any(secret in line for line in live.said for secret in (live.token, *tokens.values()))
+
+
+def test_the_log_of_a_bug_tells_no_values() -> None:
+    """Content, tokens and cookies are among the variables of whatever failed."""
+    program = (
+        "import structlog, sys\n"
+        "from udfstore.server import logging\n"
+        "logging.configure(sys.argv[1], 'info')\n"
+        "def fail(token): raise ZeroDivisionError\n"
+        "try: fail(''.join(['s3', 'cr3t']))\n"
+        "except ZeroDivisionError as error: structlog.get_logger().error('failed', exc_info=error)\n"
+    )
+    for form in ("json", "human"):
+        done = subprocess.run([sys.executable, "-c", program, form], capture_output=True, text=True)
+        assert "ZeroDivisionError" in done.stderr
+        assert "s3cr3t" not in done.stderr
 
 
 # --- where it listens ------------------------------------------------------------------------------------------------

@@ -202,6 +202,16 @@ def test_a_killed_server_goes_on_with_what_it_had(tmp_path: Path) -> None:
             assert api.get(done.headers["Location"]).content == data
 
 
+def test_too_many_uploads_at_once(tmp_path: Path, content: Content) -> None:
+    with HttpServer(tmp_path, uploads=1) as server, server.client() as api:
+        place = begin(api).headers["Location"]
+        refused = begin(api)
+        problem(refused, 429, "busy")
+        assert int(refused.headers["Retry-After"]) > 0
+        append(api, place, 0, content(), complete=True).raise_for_status()
+        assert begin(api).status_code == 201
+
+
 @pytest.fixture
 def hasty(tmp_path: Path) -> Iterator[HttpServer]:
     """A server that forgets uploads after a second."""

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ from udfstore.store.blobs import HASH_BUFFER
 from udfstore.store.layout import FAN
 
 NEW = "new"
+
+_FRESH = re.compile(rf"log|{FORMAT}|{SUMS}|{re.escape(SUMMARY)}\.new|[0-9a-f]{{64}}", re.ASCII)
+_FAN = re.compile("|".join(FAN))
+"""What lies in `new/`, and in `blobs/`."""
 
 BATCH, BATCH_BYTES = 256, 64 << 20
 """Blobs that are made durable at once: a sync for each would take longer than all else."""
@@ -62,8 +67,10 @@ class Folder:
     def __enter__(self) -> Folder:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         self.close()
+        if isinstance(error, OSError):
+            raise osfs.told(error, f"writing to {self.path}") from error
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -144,7 +151,7 @@ class Folder:
         names = {path.name for path in self.path.iterdir()} - {"lost+found"}
         if SUMMARY in names or (self.path / NEW / SUMMARY).exists():
             return summary_of(self.path)
-        if names and not (NEW in names and names <= {NEW, "blobs"}):  # else one was broken off that was the first
+        if not (names <= {NEW, "blobs"} and _is_ours(self.path)):  # else one was broken off that was the first
             shown = ", ".join(sorted(names)[:4])
             raise Conflict(f"{self.path} is no backup, and not empty: it holds {shown}; take another folder")
         return None
@@ -218,6 +225,15 @@ def _place(path: Path, name: str) -> Path:
     """Where a file of the backup that counts lies."""
     fresh = path / NEW
     return fresh / name if (fresh / SUMMARY).exists() and (fresh / name).exists() else path / name
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder without a backup holds nothing but what one has begun to write."""
+    for name, ours in ((NEW, _FRESH), ("blobs", _FAN)):
+        folder = path / name
+        if folder.exists() and not (folder.is_dir() and all(ours.fullmatch(found.name) for found in folder.iterdir())):
+            return False
+    return True
 
 
 def _move_up(path: Path) -> None:

@@ -36,6 +36,9 @@ LINGER_SECONDS = 2.0
 """For the end of a body that nobody wants. A connection closed before it is reset, and its answer may be lost."""
 
 
+_SAID_ALL = {h11.IDLE, h11.DONE, h11.MUST_CLOSE, h11.CLOSED}
+
+
 class Stream:
     """A connection whose peer has to take what is sent within a time, and that can be cut at any moment."""
 
@@ -45,6 +48,8 @@ class Stream:
         self._stream = stream
         self._seconds = seconds
         self._scope = scope
+        self.lingers = False
+        """Whether the peer may still be sending when the connection is closed."""
         self._closing = False
         self._waiting = trio.CancelScope()
         """Of whoever reads."""
@@ -54,16 +59,17 @@ class Stream:
         if not self._closing:
             with trio.CancelScope() as self._waiting:
                 return await self._stream.receive_some(most)
-        with trio.move_on_after(LINGER_SECONDS):
+        with trio.move_on_after(LINGER_SECONDS if self.lingers else 0):
             while await self._stream.receive_some(most):
                 pass
         raise trio.ClosedResourceError("the connection is closed")
 
     async def send_all(self, data: bytes) -> None:
         """Send, or end the connection to a peer that does not read."""
+        view = memoryview(data)
         for start in range(0, len(data), SLICE_BYTES):
             with trio.move_on_after(self._seconds) as scope:
-                await self._stream.send_all(data[start : start + SLICE_BYTES])
+                await self._stream.send_all(view[start : start + SLICE_BYTES])
             if scope.cancelled_caught:
                 self.cut()
                 raise trio.BrokenResourceError("the peer does not read")
@@ -123,6 +129,8 @@ class Connection(TCPServer):
                 await protocol.can_read.wait()
             async with self.send_lock:
                 pass
+            rest, _ = protocol.connection.trailing_data
+            self.stream.lingers = bool(rest) or protocol.connection.their_state not in _SAID_ALL
         await super().protocol_send(event)
 
 

@@ -318,4 +318,6 @@ _PART = admin.PART_BYTES // 4
 
 
 def _no_metrics(names: bool, process: bool) -> str:
-    raise Unsupported("this server has no metrics: start it with the extra `server`, pip install 'udfstore[server]'")
+    raise Unsupported(
+        "metrics are those of a server, and there is none here: udfstore serve (pip install 'udfstore[server]')"
+    )
