@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-TOOLS  := strace chromium fonts-dejavu-core nginx-light caddy systemd
+TOOLS  := curl strace chromium fonts-dejavu-core nginx-light caddy systemd
 PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 .DEFAULT_GOAL := help
