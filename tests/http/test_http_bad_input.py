@@ -400,3 +400,13 @@ def test_damaged_content_is_cut_off_and_never_passed_off_as_whole(
     problem(api.get(f"/v1/blobs/{id}"), 500, "corrupt")
     assert api.post("/v1/blobs", content=data).is_success  # which heals it
     assert api.get(f"/v1/blobs/{id}").content == data
+
+
+def test_a_small_body_may_be_as_large_as_told(api: httpx.Client) -> None:
+    def status(size: int) -> int:
+        body = b'{"steps": [], "note": "' + b"x" * size
+        return api.post("/v1/tags:move", content=body + b'"}', headers={"Content-Type": "application/json"}).status_code
+
+    most = (1 << 20) - 25
+    assert status(most) == 422
+    assert status(most + 1) == 413

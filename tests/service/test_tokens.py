@@ -46,6 +46,14 @@ def test_the_file_holds_no_secret_and_is_the_owners(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tokens.json"]
 
 
+def test_the_name_of_the_first_token_is_kept_for_it(tmp_path: Path) -> None:
+    tokens = opened(tmp_path)
+    with pytest.raises(Conflict, match="choose another"):
+        tokens.add(FIRST, Can.READ)
+    assert tokens.first()
+    assert [token.name for token in tokens.list()] == [FIRST]
+
+
 def test_a_removed_token_lets_nobody_in_any_more(tmp_path: Path) -> None:
     tokens = opened(tmp_path)
     made, other = tokens.add("ci", Can.READ), tokens.add("phone", Can.METRICS)

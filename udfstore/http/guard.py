@@ -58,7 +58,8 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 _METHODS = {"get", "head", "post", "put", "patch", "delete", "options"}
 _THINGS = {
     *("blobs", "content", "info", "uploads", "tags", "history", "tasks", "sessions", "used", "status"),
-    *("healthz", "readyz", "metrics", "page", "login", "static"),
+    *("healthz", "readyz", "metrics", "openapi.json"),
+    *("page", "login", "logout", "static", "find", "compare", "rollback", "udfs"),
 }
 _ID = set(string.ascii_letters + string.digits + "._-")
 _ID_LENGTH = 64
@@ -218,8 +219,8 @@ class _Conversation:
         self._seconds = seconds
         self._over = scope["method"] in {"GET", "HEAD"} and not _has_body(scope)
         """Whether the body was read to its end."""
-        self._small = 0 if _is_content(scope["path"]) else SMALL_BYTES
-        """What may still come of a body that has to be small; 0: it has not."""
+        self._left = None if _is_content(scope["path"]) else SMALL_BYTES
+        """What may still come of a body that has to be small; None: it has not."""
 
     async def receive(self) -> Message:
         """The next of the request. A body that stands still is a `TimedOut`; what comes after it may take for ever."""
@@ -231,10 +232,9 @@ class _Conversation:
             self._over = True  # nobody waits for the rest
             raise TimedOut("the body of the request does not go on", expected=f"within {self._seconds:g} s")
         self._over = message["type"] != "http.request" or not message.get("more_body", False)
-        if self._small:
-            self._small -= len(message.get("body", b""))
-            if self._small <= 0:
-                self._small = 1  # the next piece is one too many as well
+        if self._left is not None:
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
                 raise TooLarge("the body of this request is too large", expected=f"at most {SMALL_BYTES} bytes")
         return message
 

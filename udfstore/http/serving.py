@@ -25,9 +25,6 @@ from udfstore.service.meters import Meters
 
 BACKLOG = 128
 
-READ_BYTES = 256 * 1024
-"""Of a connection at a time: four times what Hypercorn asks for, which halves what a large upload costs."""
-
 WAITING = 4
 """Pieces of a body that wait for the application: with what is read, at most 2 MiB for each upload."""
 

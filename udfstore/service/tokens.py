@@ -61,6 +61,8 @@ class Tokens:
         check_token_name(name)
         with self._lock:
             kept = self._read()
+            if name == FIRST:
+                raise Conflict(f"{FIRST} is the name of the first token, which a start with HTTP makes; choose another")
             if name in kept:
                 raise Conflict(f"there is a token {name} already; remove it first, or choose another name")
             if len(kept) >= TOKENS:
