@@ -156,7 +156,7 @@ def test_what_runs_when_the_server_stops_is_finished(tmp_path: Path) -> None:
 
 def test_a_crowd_is_served_up_to_the_limit(tmp_path: Path) -> None:
     limit, crowd = 40, 300
-    with HttpServer(tmp_path, http_connections=limit) as server, ExitStack() as held:
+    with HttpServer(tmp_path, http_connections=limit, metrics="127.0.0.1:0") as server, ExitStack() as held:
         connected = [held.enter_context(server.raw()) for _ in range(crowd)]
         for raw in connected[:limit]:
             raw.head("GET", "/healthz")
@@ -167,6 +167,7 @@ def test_a_crowd_is_served_up_to_the_limit(tmp_path: Path) -> None:
             assert int(reply.headers["Retry-After"]) > 0
             assert str(limit).encode() in body
             assert raw.rest() == b""
+        assert httpx.get(server.places["metrics"], verify=False).status_code == 200
         for raw in connected[: limit // 2]:
             raw.socket.close()
         eventually(lambda: server.metric("udfstore_connections", front="http") == limit // 2 + 1)

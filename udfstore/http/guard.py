@@ -126,7 +126,7 @@ class Guard:
             try:
                 visitor = self._let_in(scope, headers)
                 scope.setdefault("state", {}).update(visitor=visitor, caller=visitor.caller, request_id=request)
-                await self._app(scope, conversation.receive, conversation.send)
+                await self._app(_routed(scope), conversation.receive, conversation.send)
             except Exception as error:  # noqa: BLE001 - the one place where every error becomes an answer
                 await self._fail(error, scope, conversation)
             finally:
@@ -284,6 +284,16 @@ async def end_with_reader(receive: Receive, scope: trio.CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
+
+
+def _routed(scope: Scope) -> Scope:
+    """The request as a route is found for it: HEAD asks as GET does, but where its answer is another or has no end.
+
+    That its body is left out is the server's business.
+    """
+    path: str = scope["path"]
+    own = _is_content(path) or path.startswith("/v1/content/") or path == "/v1/events"
+    return scope if scope["method"] != "HEAD" or own else {**scope, "method": "GET"}
 
 
 def _request_id(given: str) -> str:

@@ -102,7 +102,7 @@ class Front:
         self._progress = progress_seconds
         self._grace = grace_seconds
         self._meters = meters
-        self._streams: set[Stream] = set()
+        self._streams: dict[Stream, App] = {}
         self._ended = trio.lowlevel.ParkingLot()
         self._context = WorkerContext(None)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -120,7 +120,7 @@ class Front:
             with trio.move_on_after(self._grace):
                 while self._streams:
                     await self._ended.park()
-            for stream in self._streams:
+            for stream in list(self._streams):
                 stream.cut()
             connections.cancel_scope.cancel()
 
@@ -134,21 +134,22 @@ class Front:
         await trio.serve_listeners(handle, [listening], handler_nursery=connections)
 
     async def _hold(self, stream: trio.SocketStream, app: App) -> None:
-        if len(self._streams) >= self._most:
+        # Counted for each application, so that a crowd at the API does not keep out who asks for metrics.
+        if sum(other is app for other in self._streams.values()) >= self._most:
             self._meters.refused("http")
-            self._log.warning("HTTP connection refused: as many are open as are allowed", open=len(self._streams))
+            self._log.warning("HTTP connection refused: as many are open as are allowed", open=self._most)
             await _refuse(stream, self._most)
             return
         with trio.CancelScope() as scope:
             held = Stream(stream, self._progress, scope)
-            self._streams.add(held)
+            self._streams[held] = app
             try:
                 with self._meters.conversation("http"):
                     await Connection(app, self._config, self._context, held).run()
             except Exception as error:  # noqa: BLE001 - a bug met on one connection must not take the others along
                 self._log.error("an HTTP connection failed unexpectedly", exc_info=error)
             finally:
-                self._streams.discard(held)
+                del self._streams[held]
                 self._ended.unpark_all()
                 held.cut()
 
