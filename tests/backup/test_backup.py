@@ -186,6 +186,13 @@ def test_a_folder_that_is_full_is_named(store: LocalStore, folder: Path, monkeyp
         to_folder(store, folder / "backup")
 
 
+def test_a_folder_inside_a_store_is_refused(store: LocalStore, folder: Path) -> None:
+    inside = folder / "root" / "blobs" / "backup"
+    with pytest.raises(Conflict, match="inside the store"):
+        Folder(inside)
+    assert not inside.exists()
+
+
 def test_a_folder_is_in_use_once(store: LocalStore, folder: Path) -> None:
     to_folder(store, folder / "backup")
     with Folder(folder / "backup"):

@@ -12,6 +12,7 @@ from kit import eventually
 from test_http_blobs import problem, save
 
 import udfstore
+from udfstore.errors import Unsupported
 
 
 @pytest.fixture
@@ -113,3 +114,37 @@ def test_the_description_is_for_those_who_may_read(api: httpx.Client, stranger: 
     assert len(ids) == len(set(ids))
     for path in ("/docs", "/redoc"):
         assert api.get(path).status_code == 404, "nothing of somebody else's site is loaded here"
+
+
+def test_a_method_that_is_not_for_an_address_is_told_which_are(api: httpx.Client) -> None:
+    for path, methods in (
+        ("/v1/tags", "GET, HEAD"),
+        ("/v1/tags/x", "DELETE, GET, HEAD, PUT"),
+        ("/healthz", "GET, HEAD"),
+    ):
+        answer = api.post(path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
+def test_the_metrics_listener_says_what_it_serves(tmp_path: Path) -> None:
+    with HttpServer(tmp_path, metrics="127.0.0.1:0") as server:
+        url = server.places["metrics"].removesuffix("/metrics")
+        answer = httpx.get(f"{url}/v1/tags", verify=False)
+    assert answer.status_code == 404
+    assert "/metrics" in answer.json()["detail"]
+
+
+def test_json_without_its_type_is_told_so(api: httpx.Client) -> None:
+    answer = api.put("/v1/tags/x", content=b'{"ref": "d1503d2c"}')
+    assert answer.status_code == 422
+    assert "Content-Type: application/json" in answer.json()["detail"]
+
+
+def test_no_link_leads_to_a_socket_in_the_file_system(tmp_path: Path) -> None:
+    for url, link in ((None, ""), ("https://box.lan", "https://box.lan/login?code=")):
+        with HttpServer(tmp_path, http=f"unix:{tmp_path}/h", http_url=url) as server, server.store() as store:
+            if link:
+                assert store.web_link().url.startswith(link)
+            else:
+                with pytest.raises(Unsupported, match="--http-url"):
+                    store.web_link()

@@ -37,6 +37,52 @@ def test_what_another_client_does_appears_without_a_reload(
     browser.locator("#v3").wait_for()
 
 
+def test_what_names_the_present_version_moves_with_the_tag(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    store, tag = somebody("Ada"), f"{unique}/x"
+    store.save(b"one", tag=tag)
+    store.save(b"two", tag=tag)
+    browser.goto(f"/tags/{tag}")
+    browser.locator(".connection", has_text="live").wait_for()
+    revision = text(browser, "#revision")
+    browser.get_by_role("link", name="Roll back to the version before").focus()
+    store.save(b"three", tag=tag)
+    browser.locator("#v3").wait_for()
+    assert text(browser, "#now") == "Now: version 3"
+    button = browser.get_by_role("link", name="Roll back to the version before")
+    assert "suspect=3" in button.get_attribute("href")
+    assert button.evaluate("button => button === document.activeElement")
+    assert text(browser, "#revision") != revision
+
+
+def test_a_version_that_is_replaced_while_you_look_says_so(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    store, tag = somebody("Ada"), f"{unique}/x"
+    store.save(b"one", tag=tag)
+    store.save(b"two", tag=tag)
+    browser.goto(f"/tags/{tag}@2")
+    browser.locator(".connection", has_text="live").wait_for()
+    assert "this is what the tag has now" in text(browser, "section[aria-labelledby=asked]")
+    store.rollback(tag)
+    browser.locator("#v3").wait_for()
+    assert "rolled back" in text(browser, "section[aria-labelledby=asked]")
+    assert not browser.get_by_role("link", name="Roll back").count()
+
+
+def test_a_page_that_shows_nothing_live_follows_nothing(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    tag = f"{unique}/x"
+    somebody().save(b"one", tag=tag)
+    somebody().save(b"two", tag=tag)
+    asked: list[str] = []
+    browser.on("request", lambda request: asked.append(request.url))
+    browser.goto(f"/rollback?tag={tag}")
+    assert not [url for url in asked if "/v1/events" in url]
+
+
 def test_the_overview_follows(browser: Any, somebody: Callable[..., Store], unique: str) -> None:
     browser.goto("/")
     browser.locator(".connection", has_text="live").wait_for()

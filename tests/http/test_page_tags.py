@@ -90,6 +90,60 @@ def test_a_version_that_was_rolled_back_since_says_so(
     assert not browser.get_by_role("button", name=re.compile("^Roll back")).count()
 
 
+def test_an_alert_about_a_version_that_was_made_by_a_rollback_leads_to_the_button(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    store, tag = somebody(), f"{unique}/x"
+    versions(store, tag)
+    store.rollback(tag)
+    store.rollback(tag, to=3)
+    browser.goto(f"/tags/{tag}@5")
+    assert "this is what the tag has now" in text(browser, "section[aria-labelledby=asked]")
+    button = browser.get_by_role("link", name="Roll back to the version before")
+    assert "suspect=5" in button.get_attribute("href")
+    button.click()
+    assert "Then: version 6, the content of version 2" in text(browser)
+
+
+@pytest.mark.parametrize("asked", ["", "@1", "@2", "@3"])
+def test_no_button_leads_to_where_there_is_nothing_to_go_back_to(
+    browser: Any, somebody: Callable[..., Store], unique: str, asked: str
+) -> None:
+    browser.expected.append("status of 404")
+    store, tag = somebody(), f"{unique}/x"
+    store.save(b"one", tag=tag)
+    store.save(b"two", tag=tag)
+    store.rollback(tag)
+    browser.goto(f"/tags/{tag}{asked}")
+    assert not browser.get_by_role("link", name=re.compile("^Roll back")).count()
+    assert browser.goto(f"/rollback?tag={tag}").status == 404
+    assert "has no version before" in text(browser)
+    browser.get_by_role("link", name="Choose another version").click()
+    assert browser.url.endswith(f"/tags/{tag}")
+
+
+def test_a_version_that_somebody_put_right_by_hand_has_no_button(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    store, tag = somebody(), f"{unique}/x"
+    for content in (b"one", b"two", b"one"):
+        store.save(content, tag=tag)
+    browser.goto(f"/tags/{tag}@2")
+    assert not browser.get_by_role("link", name=re.compile("^Roll back")).count()
+    browser.goto(f"/tags/{tag}")
+    assert browser.get_by_role("link", name="Roll back to the version before").count() == 1
+
+
+def test_the_name_of_a_label_stays_whole_beside_a_long_value(
+    browser: Any, somebody: Callable[..., Store], unique: str
+) -> None:
+    tag = f"{unique}/x"
+    somebody().save(b"one", tag=tag, labels={"data": "v" * 200, "a b": "w" * 200})
+    browser.goto(f"/tags/{tag}")
+    for key in browser.locator("#v1 .labels .key").all():
+        assert key.evaluate("key => key.offsetHeight < 2 * parseFloat(getComputedStyle(key).lineHeight)")
+
+
 def test_what_nobody_was_in_use_from_before_cannot_be_ticked(
     browser: Any, somebody: Callable[..., Store], unique: str
 ) -> None:

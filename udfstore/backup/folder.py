@@ -54,6 +54,9 @@ class Folder:
         self._verify = verify
         self._written: list[tuple[Path, Path]] = []
         self._written_bytes = 0
+        store = next((above for above in path.absolute().parents if (above / "LOCK").is_file()), None)
+        if store is not None and (store / "FORMAT").is_file():
+            raise Conflict(f"{path} lies inside the store at {store}; take a folder elsewhere, on another disk at best")
         if not path.exists():
             path.mkdir(mode=0o700, parents=True)
             osfs.fsync_folder(path.parent)

@@ -60,7 +60,7 @@ def opened(settings: Settings, given: Mapping[str, socket.socket], server: Serve
                 structlog.get_logger().warning(
                     "the token in http-token lets nobody in; delete the file and start again for a new one"
                 )
-            service.doors.url = settings.http_url or (http if http.startswith("http") else "http://localhost")
+            service.doors.url = settings.http_url or _of_browsers(listener)
         if settings.metrics is not None or "metrics" in given:
             listener = _listener(undo, settings, given.get("metrics"), settings.metrics)
             doors.append((listener, watching(server.house, limits.progress_seconds)))
@@ -88,6 +88,14 @@ def _listener(
     unix = Listener(path, settings.mode, settings.socket_group)
     undo.callback(unix.close)
     return undo.enter_context(unix.listening())
+
+
+def _of_browsers(listener: socket.socket) -> str:
+    """Where a browser of this machine finds a listener; "" for a socket in the file system, which none can open."""
+    if listener.family == socket.AF_UNIX:
+        return ""
+    host, port = listener.getsockname()[:2]
+    return _shown(listener) if host not in ("0.0.0.0", "::") else f"http://localhost:{port}"
 
 
 def _hosts(settings: Settings) -> list[str]:

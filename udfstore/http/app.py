@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -26,8 +26,8 @@ ABOUT = "Blobs, tags and their history, tasks and their snapshots. docs/http.md 
 
 def application(house: House, hosts: Iterable[str], progress_seconds: float) -> App:
     """Everything that HTTP serves, behind its door. `hosts`: the names it answers by."""
-    app = _bare(house)
-    for router in (
+    app = _bare(
+        house,
         blobs.router,
         uploads.router,
         tags.router,
@@ -36,8 +36,7 @@ def application(house: House, hosts: Iterable[str], progress_seconds: float) -> 
         state.router,
         state.open_router,
         page.router,
-    ):
-        app.include_router(router)
+    )
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -48,12 +47,10 @@ def application(house: House, hosts: Iterable[str], progress_seconds: float) -> 
 
 def watching(house: House, progress_seconds: float) -> App:
     """Health and metrics alone, for a listener of their own."""
-    app = _bare(house)
-    app.include_router(state.open_router)
-    return Guard(app, house, (), progress_seconds)
+    return Guard(_bare(house, state.open_router), house, None, progress_seconds)
 
 
-def _bare(house: House) -> FastAPI:
+def _bare(house: House, *routers: APIRouter) -> FastAPI:
     app = FastAPI(
         title="udfstore",
         version=__version__,
@@ -64,7 +61,9 @@ def _bare(house: House) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.house = house
+    app.state.house, app.state.routers = house, routers
+    for router in routers:
+        app.include_router(router)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _unrouted)
     app.add_exception_handler(Exception, _leave_to_the_door)
@@ -89,16 +88,19 @@ def _wrong(found: dict[str, Any]) -> str:
     message: str = found["msg"].removeprefix("Value error, ")
     if found["type"] == "json_invalid":
         return f"the body is not JSON: {found.get('ctx', {}).get('error', message)}"
+    if found["type"] == "model_attributes_type" and not place:
+        return "the body is no JSON object; send one, with `Content-Type: application/json`"
     return f"{place}: {message}" if place else f"the body: {message}"
 
 
 def _methods(request: Request) -> set[str]:
     """Those of all routes at this address; Starlette tells those of the first."""
     found: set[str] = set()
-    for route in request.app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return found
+    for router in request.app.state.routers:
+        for route in router.routes:
+            if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+                found |= route.methods or set()
+    return found | ({"HEAD"} if "GET" in found else set())
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
 from udfstore.admin import Can
-from udfstore.errors import Corrupt, Denied, InternalError, TimedOut, TooLarge, UdfstoreError, UsageError
+from udfstore.errors import Corrupt, Denied, InternalError, NotFound, TimedOut, TooLarge, UdfstoreError, UsageError
 from udfstore.http.house import House
 from udfstore.http.problems import problem
 from udfstore.model import Author, Caller, Claim
@@ -95,13 +95,13 @@ class Visitor:
 
 
 class Guard:
-    """Lets requests in. `hosts` are the names by which this server may be asked, with port where one is needed."""
+    """Lets requests in. `hosts` are the names by which it may be asked, with port where one is needed; None: by any."""
 
     def __init__(
         self,
         app: App,
         house: House,
-        hosts: Iterable[str],
+        hosts: Iterable[str] | None,
         progress_seconds: float,
         show: Callable[[UdfstoreError, Scope], Response | None] = lambda error, scope: None,
     ) -> None:
@@ -109,7 +109,7 @@ class Guard:
         self._app = app
         self._show = show
         self._house = house
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         self._seconds = progress_seconds
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -193,6 +193,8 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
+        if self._hosts is None:
+            raise NotFound(f"nothing else is served here than {', '.join(OPEN)}")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             got = ", ".join(hosts) or "none"
             raise Denied(

@@ -47,7 +47,7 @@ class ServerLimits:
     waiting_bytes: int = 1 * MIB
     """Answers and pages queued for a client that does not read them, before nothing more is taken from it."""
     http_connections: int = 256
-    """HTTP connections at once, at each address: the people, dashboards and scripts of one machine; 1 MiB or so each."""
+    """HTTP connections at once, at each address: people, dashboards and scripts of one machine; 1 MiB or so each."""
     http_idle_seconds: float = 20.0
     """Of an HTTP connection between two requests, and for the head of one."""
 

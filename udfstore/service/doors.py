@@ -59,7 +59,9 @@ class Doors:
     def link(self, author: Author) -> Link:
         """A link that logs a browser in once, as `author`. Raises `Unsupported` while there is no HTTP."""
         if not self.url:
-            raise Unsupported("HTTP is off: start the server with --http HOST:PORT")
+            raise Unsupported(
+                "no browser finds this server: start it with --http HOST:PORT, or behind a proxy with --http-url too"
+            )
         code = secrets.token_urlsafe(32)
         with self._lock:
             self._links.put(_hash(code), author, self._clock())
