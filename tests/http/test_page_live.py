@@ -77,10 +77,14 @@ def test_a_page_that_shows_nothing_live_follows_nothing(
     tag = f"{unique}/x"
     somebody().save(b"one", tag=tag)
     somebody().save(b"two", tag=tag)
-    asked: list[str] = []
-    browser.on("request", lambda request: asked.append(request.url))
+    asked: list[Any] = []
+    browser.on("request", lambda request: asked.append(request))
     browser.goto(f"/rollback?tag={tag}")
-    assert not [url for url in asked if "/v1/events" in url]
+    browser.goto(f"/tags/{tag}")
+    browser.locator(".connection", has_text="live").wait_for()
+    following = [request.headers.get("referer", "") for request in asked if "/v1/events" in request.url]
+    assert any("/tags/" in page for page in following)
+    assert not any("/rollback" in page for page in following)
 
 
 def test_the_overview_follows(browser: Any, somebody: Callable[..., Store], unique: str) -> None:

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from udfstore import calls, tasks
-from udfstore.errors import Conflict, Gone, NotFound, UdfstoreError, UsageError
+from udfstore.digest import BlobId
+from udfstore.errors import CODES, Conflict, Gone, NotFound, UdfstoreError, UsageError
 from udfstore.http.asking import Asked, Asker
 from udfstore.http.page.render import form, go, number, page, tag_url
-from udfstore.http.page.tags import is_here
 from udfstore.model import REQUEST_BYTES, Caller, Entry
 from udfstore.refs import Ref, Tag
 from udfstore.service import Service
+from udfstore.store import Store
 
 LOOKED_THROUGH = 500
 """Versions among which one to go back to is looked for."""
@@ -63,9 +64,12 @@ async def plan(
     suspect: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
     """What would happen."""
-    planned = await house.reading(
-        _plan, house.service, caller, Tag.parse(tag), number(to, "to"), number(suspect, "suspect")
-    )
+    name, target, suspected = Tag.parse(tag), number(to, "to"), number(suspect, "suspect")
+    try:
+        planned = await house.reading(_plan, house.service, caller, name, target, suspected)
+    except (NotFound, Gone, UsageError) as error:
+        await house.reading(house.service.store.history, name, None, 1)  # a tag that is unknown has no page to go to
+        return page(request, "nowhere.html", status=CODES[error.code].http, here="tags", tag=tag, error=error)
     return page(request, "rollback.html", here="tags", tag=tag, plan=planned)
 
 
@@ -101,7 +105,9 @@ def _plan(service: Service, caller: Caller, tag: Tag, to: int | None, suspect: i
     store = service.store
     newest = store.history(tag, None, 1)[0]
     suspected = newest if suspect is None else store.entry(Ref(tag.name, tag=tag, version=suspect))
-    wanted = _before(service, suspected) if to is None else store.entry(Ref(tag.name, tag=tag, version=to))
+    wanted = version_before(store, suspected) if to is None else store.entry(Ref(tag.name, tag=tag, version=to))
+    if wanted is None:
+        raise NotFound(f"{tag} has no version before {suspected.ref} that could be used: choose one by its number")
     if wanted.id is None:
         raise UsageError("a deletion is nothing to go back to", got=wanted.ref)
     if not is_here(store, wanted.id):
@@ -109,16 +115,22 @@ def _plan(service: Service, caller: Caller, tag: Tag, to: int | None, suspect: i
     return Plan(newest, suspected, wanted, tuple(_starts(service, caller, suspected)))
 
 
-def _before(service: Service, suspected: Entry) -> Entry:
-    """The newest version below the suspected one that has another content, which is here."""
+def is_here(store: Store, id: BlobId) -> bool:
+    """Whether the content of a blob can be had."""
+    try:
+        store.resolve(Ref.of(id))
+    except (NotFound, Gone):
+        return False
+    return True
+
+
+def version_before(store: Store, suspected: Entry) -> Entry | None:
+    """The newest version below the suspected one that has another content, which is here; None: there is none."""
     below = suspected.origin or suspected.version
-    entries = service.store.history(Tag(suspected.tag), below, LOOKED_THROUGH)
-    for entry in entries:
-        if entry.id is not None and entry.id != suspected.id and is_here(service.store, entry.id):
+    for entry in store.history(Tag(suspected.tag), below, LOOKED_THROUGH):
+        if entry.id is not None and entry.id != suspected.id and is_here(store, entry.id):
             return entry
-    raise NotFound(
-        f"{suspected.tag} has no version before {suspected.ref} that could be used: choose one by its number"
-    )
+    return None
 
 
 def _starts(service: Service, caller: Caller, suspected: Entry) -> list[Start]:

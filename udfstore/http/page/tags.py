@@ -14,6 +14,7 @@ from udfstore.digest import BlobId
 from udfstore.errors import Gone, NotFound
 from udfstore.http.asking import PAGE, Asked, Asker, cursor_to, place_in
 from udfstore.http.page.render import blob_url, go, link, number, page, tag_url
+from udfstore.http.page.rollback import is_here, version_before
 from udfstore.model import Caller, Entry
 from udfstore.refs import SNAPSHOTS, Prefix, Ref, Tag
 from udfstore.service import Service
@@ -68,11 +69,13 @@ class History:
     used: tuple[tasks.Use, ...] = ()
     """Where that one was taken into use first."""
     made: Made | None = None
+    suspect: Entry | None = None
+    """The version that a rollback would get away from; None: there is nothing to go back to."""
 
     @property
     def back(self) -> bool:
         """Whether the tag went back to before the version that was asked for."""
-        return self.asked is not None and 0 < self.newest.origin < self.asked.version
+        return self.asked is not None and _went_back(self.newest, self.asked)
 
 
 @router.get("/tags")
@@ -158,7 +161,24 @@ def _look(service: Service, caller: Caller, asked: _Asked) -> History:
         asked=one,
         used=_used(service, caller, one) if one else (),
         made=_made(service, caller, asked),
+        suspect=_suspect(store, newest, one),
     )
+
+
+def _went_back(newest: Entry, asked: Entry) -> bool:
+    return newest.id != asked.id and 0 < newest.origin < asked.version
+
+
+def _suspect(store: Store, newest: Entry, asked: Entry | None) -> Entry | None:
+    """The version to get away from: what the tag has now, unless another content was asked for."""
+    if asked is None or asked.id == newest.id:
+        suspect = newest
+    elif _went_back(newest, asked):
+        return None
+    else:
+        suspect = asked
+    to = version_before(store, suspect)
+    return suspect if to is not None and to.id != newest.id else None
 
 
 def _used(service: Service, caller: Caller, entry: Entry) -> tuple[tasks.Use, ...]:
@@ -176,15 +196,6 @@ def _gone(store: Store, entries: list[Entry]) -> set[int]:
         if entry.id is not None and entry.id not in here:
             here[entry.id] = is_here(store, entry.id)
     return {entry.version for entry in entries if entry.id is not None and not here[entry.id]}
-
-
-def is_here(store: Store, id: BlobId) -> bool:
-    """Whether the content of a blob can be had."""
-    try:
-        store.resolve(Ref.of(id))
-    except (NotFound, Gone):
-        return False
-    return True
 
 
 def _made(service: Service, caller: Caller, asked: _Asked) -> Made | None:

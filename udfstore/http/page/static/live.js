@@ -154,9 +154,10 @@
 
   tick();
   setInterval(tick, 1000);
+  const follows = document.querySelector("main [data-live][id]") !== null; // the frame alone is not worth a connection
   const every = document.querySelector("[data-every]");
-  if (every && shows.size) setInterval(() => document.hidden || refresh(), 1000 * Number(every.dataset.every));
-  if (document.body.dataset.revision !== undefined && shows.size) {
+  if (every && follows) setInterval(() => document.hidden || refresh(), 1000 * Number(every.dataset.every));
+  if (document.body.dataset.revision !== undefined && follows) {
     follow();
     // A hidden page holds no connection: browsers allow six to one server.
     document.addEventListener("visibilitychange", () => {
