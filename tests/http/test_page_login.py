@@ -107,7 +107,9 @@ def test_static_files_are_kept_by_their_content(anonymous: Any) -> None:
 
 def test_over_a_proxy_with_https_the_cookie_is_for_https(folder: Any) -> None:
     with (
-        ServerProcess(folder / "root", folder / "s", http=f"unix:{folder}/h") as server,  # type: ignore[arg-type]
+        ServerProcess(  # type: ignore[arg-type]
+            folder / "root", folder / "s", http=f"unix:{folder}/h", http_url="https://localhost"
+        ) as server,
         httpx.Client(transport=httpx.HTTPTransport(uds=f"{folder}/h"), base_url="http://localhost") as client,
         udfstore.connect(server.socket) as store,
     ):
