@@ -178,7 +178,8 @@ def test_what_other_programs_pack_in_our_order_is_taken(stream: bytes, folder: P
         for info, _ in parts:
             info.pax_headers = {}
             info.mtime = int(info.mtime)
-        from_bytes(packed(parts, format), folder / f"new{number}")
+        restored = from_bytes(packed(parts, format), folder / f"new{number}")
+        assert restored.blobs == sum(info.name.startswith("blobs/") for info, _ in parts) > 0
 
 
 EXTRA: dict[str, Member] = {
