@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,28 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from store_kit import Clock, abandon, commit_saved, delete, move, open_store, read, rollback, save, untag
+from store_kit import (
+    DAMAGES,
+    JOURNALED,
+    SMALL,
+    Clock,
+    abandon,
+    commit_saved,
+    delete,
+    lose_power,
+    move,
+    not_synced,
+    open_store,
+    read,
+    rollback,
+    save,
+    untag,
+)
 
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.store import retention
+from udfstore.store import Store, retention
 
 TAGS = ("a", "m/a", "m/b")
 AUTO = "snapshots/p/auto"
@@ -29,11 +46,13 @@ contents = st.sampled_from(CONTENTS)
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
+    limits = SMALL
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="udfstore-", dir=MEMORY if MEMORY.is_dir() else None))
         self.clock = Clock()
-        self.store = open_store(self.folder / "root", clock=self.clock)
+        self.store = self.open()
         self.here: set[bytes] = set()
         self.known: set[bytes] = set()
         self.entries: dict[str, list[bytes | None]] = {}
@@ -43,6 +62,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
         """The manifests that are kept, oldest first, and what they link."""
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(retention, "BUILT_IN", (retention.Rule(AUTO, versions=KEPT),))
+
+    def open(self) -> Store:
+        return open_store(self.folder / "root", clock=self.clock, limits=self.limits)
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -150,7 +172,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         if catalog_lost:
             for path in self.store.root.glob("catalog.db*"):
                 path.unlink()
-        self.store = open_store(self.folder / "root", clock=self.clock)
+        self.store = self.open()
 
     @precondition(lambda self: self.here)
     @rule(data=st.data())
@@ -193,3 +215,28 @@ StoreAgainstModel.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestStoreAgainstModel = StoreAgainstModel.TestCase
+
+
+class JournaledStoreAgainstModel(StoreAgainstModel):
+    """The same with a journal, and power cuts that take what was never synced."""
+
+    limits = JOURNALED
+
+    @rule(catalog_lost=st.booleans(), damage=st.sampled_from(DAMAGES))
+    def lose_power(self, catalog_lost: bool, damage: Callable[[Path], None]) -> None:
+        lose_power(self.store, damage)
+        if catalog_lost:
+            for path in self.store.root.glob("catalog.db*"):
+                path.unlink()
+        self.store = self.open()
+        assert not not_synced(self.store)
+
+    @rule()
+    def checkpoint(self) -> None:
+        journal = self.store._parts.journal
+        assert journal is not None
+        journal.settle(not_synced(self.store))
+
+
+JournaledStoreAgainstModel.TestCase.settings = StoreAgainstModel.TestCase.settings
+TestJournaledStoreAgainstModel = JournaledStoreAgainstModel.TestCase

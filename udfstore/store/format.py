@@ -11,8 +11,11 @@ from udfstore.errors import Corrupt, Unsupported, UsageError
 TITLE = "udfstore store"
 VERSION = 1
 HASH = "sha256"
-FEATURES: frozenset[str] = frozenset()
-"""Required features that this release understands."""
+JOURNAL = "journal"
+"""Small content may be durable in the journal before its file is."""
+
+FEATURES = (JOURNAL,)
+"""Required features that this release understands, and gives to a new store."""
 
 STORE_ID_BYTES = 16
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)

@@ -27,7 +27,17 @@ SECOND = 1_000_000_000
 class Remover:
     """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs."""
 
-    def __init__(self, catalog: Catalog, files: Files, committer: Committer, grace_s: int, meters: StoreMeters) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        files: Files,
+        committer: Committer,
+        grace_s: int,
+        meters: StoreMeters,
+        settle: Callable[[Sequence[BlobId]], None],
+    ) -> None:
+        """`settle` returns once the files of blobs are durable without the journal: a start would bring them back."""
+        self._settle = settle
         self._catalog, self._files, self._committer = catalog, files, committer
         self._grace_ns = grace_s * SECOND
         self._meters = meters
@@ -127,6 +137,7 @@ class Remover:
                 rows = [view.blob(id) for id in ids]
             # The others were saved again meanwhile.
             leaving = [row.id for row in rows if row is not None and row.state is State.CONDEMNED]
+            self._settle(leaving)
             self._files.to_trash(*leaving)
             if not erase or self._holds or not leaving:
                 return 0

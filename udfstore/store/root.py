@@ -10,7 +10,7 @@ from pathlib import Path
 
 from udfstore.errors import Conflict, Corrupt, Denied, NotFound, ReadOnly, UsageError
 from udfstore.store import osfs
-from udfstore.store.format import STORE_ID_BYTES, Format, parse, render
+from udfstore.store.format import FEATURES, STORE_ID_BYTES, Format, parse, render
 from udfstore.store.layout import KNOWN, RESTORING, Layout
 
 _LOCK_BYTES = 512
@@ -116,7 +116,7 @@ def is_fresh(layout: Layout) -> bool:
 
 def begin(layout: Layout) -> Format:
     """Begin to make a store: its folders, and a FORMAT that `finish` puts in place when all the rest is there."""
-    format = Format(os.urandom(STORE_ID_BYTES))
+    format = Format(os.urandom(STORE_ID_BYTES), features=FEATURES)
     fresh = layout.format.with_name("FORMAT.new")
     with osfs.telling(f"making a store at {layout.root}"):
         layout.root.chmod(0o700)

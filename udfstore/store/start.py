@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from udfstore.digest import BlobId
@@ -104,7 +104,7 @@ def _walk(catalog: Catalog, layout: Layout, say: Callable[[str], None]) -> None:
     for number, name in enumerate(FAN, 1):
         catalog.begin()
         for id, entry in _blobs_in(layout.blobs / name):
-            _index(catalog, id, entry)
+            _index(catalog, id, entry.stat(follow_symlinks=False))
             count += 1
         catalog.commit()
         if number % 32 == 0 and count >= 10 * _BATCH:
@@ -124,7 +124,15 @@ def _blobs_in(folder: Path) -> list[tuple[BlobId, os.DirEntry[str]]]:
     return [(id, entry) for id, entry in named if id is not None]
 
 
-def _index(catalog: Catalog, id: BlobId, entry: os.DirEntry[str]) -> None:
-    found = entry.stat(follow_symlinks=False)
+def index(catalog: Catalog, layout: Layout, held: Sequence[BlobId]) -> None:
+    """Index what the journal held: a power cut may have taken it from the catalog, or changed the time of its file."""
+    if held:
+        catalog.begin()
+        for id in held:
+            _index(catalog, id, layout.blob(id).stat())
+        catalog.commit()
+
+
+def _index(catalog: Catalog, id: BlobId, found: os.stat_result) -> None:
     if not catalog.add_blob(id, found.st_size, found.st_mtime_ns, 0):
         catalog.set_saved(id, found.st_mtime_ns)

@@ -81,6 +81,8 @@ class Store(Reads):
             clock=parts.clock,
             known_saved_ns=self._known_saved_ns,
             index=self._index,
+            save_small=lambda small: parts.committer.submit(upkeep.index_small(small), small),
+            small_bytes=parts.small_bytes,
             hashing=self._hashing,
             meters=self.meters,
         )

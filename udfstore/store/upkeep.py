@@ -8,6 +8,7 @@ from udfstore.digest import BlobId
 from udfstore.model import Kind
 from udfstore.store.committer import HOUSE, Decision, Desk, Judge
 from udfstore.store.records import Record
+from udfstore.store.small import Small
 from udfstore.store.view import State
 
 nothing = Decision((), lambda _: None)
@@ -28,6 +29,11 @@ def index(id: BlobId, size: int, saved_ns: int) -> Judge:
         return _rescue(desk, id, size) if row.state is not State.KEPT else nothing
 
     return decide
+
+
+def index_small(small: Small) -> Judge:
+    """Index small content that has just become durable; the committer judges it only then."""
+    return lambda desk: index(small.id, len(small.content), small.saved_ns)(desk)
 
 
 def rescue(id: BlobId) -> Judge:
