@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_driver import LIMITS, content
+from fault_driver import JOURNALED, LIMITS, content
 from ledger import Ledger
 from strace import ANY, CHANGING, EVERY_CALL, Point, attached, killing, points
 
 from udfstore.digest import BlobId
 from udfstore.refs import Tag
-from udfstore.store import Store
+from udfstore.store import Store, StoreLimits
+from udfstore.store.small import Small
 
 KILLED = -9
 
@@ -51,13 +52,18 @@ class Driver:
 
     def _run(self, scenario: str, number: int, thread: str, options: list[str]) -> tuple[int, list[str]]:
         self._write(f"{scenario} {self.root} {number}\n")
-        _, main, committer = self._read().split()
-        with attached([int(main if thread == "main" else committer)], *options):
+        threads = dict(zip(("main", "committer", "checkpoint"), self._until("ready").split()[1:], strict=True))
+        with attached([int(threads[thread])], *options):
             self._write("go\n")
             acknowledged: list[str] = []
             while not (line := self._read()).startswith("ended"):
                 acknowledged.append(line)
             return int(line.split()[1]), acknowledged
+
+    def _until(self, word: str) -> str:
+        while not (line := self._read()).startswith(word):
+            pass
+        return line
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -94,8 +100,8 @@ def note(ledger: Ledger, acknowledged: list[str]) -> None:
                 ledger.move(int(version), BlobId.parse(id))
 
 
-def check(ledger: Ledger, root: Path) -> None:
-    with Store(root, limits=LIMITS) as store:
+def check(ledger: Ledger, root: Path, limits: StoreLimits = LIMITS) -> None:
+    with Store(root, limits=limits) as store:
         assert store.problem == ""
         history = store.history(Tag.parse("t"), limit=100_000) if ledger.moved else []
         ledger.check(root, store.verify, history)
@@ -117,6 +123,26 @@ def test_killed_at_each_call_of_a_save_and_a_move(driver: Driver, thread: str) -
         check(ledger, driver.root)
         killed += status == KILLED
     assert killed > len(points) * 0.8, "threads wait for each other as it comes; most calls come each time"
+
+
+@pytest.mark.parametrize("thread", ["committer", "checkpoint"])
+def test_killed_at_each_call_of_a_small_save_and_of_a_checkpoint(driver: Driver, thread: str) -> None:
+    ledger = Ledger()
+    with Store(driver.root, limits=JOURNALED):
+        pass
+    points, acknowledged = driver.record("small", thread, ANY if thread == "committer" else CHANGING)
+    assert [line.split()[0] for line in acknowledged] == ["saved", "moved", "settled"]
+    names = {name for name, _ in points}
+    assert names >= ({"pwrite64", "fdatasync", "rename"} if thread == "committer" else {"syncfs", "pwrite64"})
+    killed = 0
+    for number, point in enumerate(points, 1):
+        status, acknowledged = driver.kill("small", number, thread, point)
+        note(ledger, acknowledged)
+        killed += status == KILLED
+        if number % 3:  # else the next one goes on with what this kill left
+            check(ledger, driver.root, JOURNALED)
+    check(ledger, driver.root, JOURNALED)
+    assert killed > len(points) * 0.7, "threads wait for each other as it comes; most calls come each time"
 
 
 def test_killed_at_each_call_of_a_resumable_upload(driver: Driver) -> None:
@@ -161,8 +187,13 @@ def test_killed_at_each_call_of_a_start(driver: Driver) -> None:
         pass
     note(ledger, driver.record("change", "main", ANY)[1])
     assert len(ledger.moved) == 1
-    wreck = driver.root.with_name("wreck")
-    shutil.copytree(driver.root, wreck)
+    with Store(driver.root, limits=JOURNALED) as store:
+        lost = Small(BlobId.of(content(1)), content(1))
+        store._yard.save_small(lost).result()
+        ledger.save(lost.id)
+        wreck = driver.root.with_name("wreck")
+        shutil.copytree(driver.root, wreck)
+    (wreck / "blobs" / lost.id.hex[:2] / lost.id.hex).unlink()
     (wreck / "staging" / "leftover").write_bytes(content(0))
     for path in wreck.glob("catalog.db*"):
         path.unlink()
