@@ -96,9 +96,9 @@ class Conversation:
         most = self.session.welcome.calls
         return self.session.open_calls < most or len(self._watches) >= most
 
-    def open(self, call: calls.Call) -> int:
-        """Open a call with an inbox of its own."""
-        number = self.session.open(call)
+    def open(self, call: calls.Call, credit: int = 0) -> int:
+        """Open a call with an inbox of its own, granting as much of it at once."""
+        number = self.session.open(call, credit)
         self._inboxes[number] = deque()
         if isinstance(call, calls.Watch | admin.Backup):
             self._watches.add(number)

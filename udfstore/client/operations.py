@@ -65,8 +65,8 @@ Take = Callable[[memoryview], object]
 
 
 @contextmanager
-def _opened(talk: Conversation, call: calls.Call) -> Iterator[int]:
-    number = talk.open(call)
+def _opened(talk: Conversation, call: calls.Call, credit: int = 0) -> Iterator[int]:
+    number = talk.open(call, credit)
     try:
         yield number
     finally:
@@ -145,8 +145,7 @@ def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], 
     Raises `Mismatch` when a whole blob's bytes are not those of its ID.
     """
     yield from _room(talk)
-    with _opened(talk, call) as number:
-        talk.session.grant(number, WINDOW_BYTES)
+    with _opened(talk, call, WINDOW_BYTES) as number:
         event = yield from _event(talk, number)
         if not isinstance(event, Found):
             raise InternalError("a load that begins with something else than its head", got=type(event).__name__)
@@ -193,8 +192,7 @@ def left(talk: Conversation) -> Operation:
 def pages(talk: Conversation, call: calls.StreamCall) -> Operation:
     """Give the items of a list or a watch, page by page."""
     yield from _room(talk)
-    with _opened(talk, call) as number:
-        talk.session.grant(number, WINDOW_PAGES)
+    with _opened(talk, call, WINDOW_PAGES) as number:
         while isinstance(event := (yield from _event(talk, number)), Paged):
             yield Give(event.items)
             talk.session.grant(number, 1)

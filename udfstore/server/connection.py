@@ -50,10 +50,15 @@ from udfstore.session.events import (
 )
 from udfstore.session.host import HostSession, State
 from udfstore.snapshots import check_name
+from udfstore.store import BlobFile
 from udfstore.version import __version__
 
 HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
 """Streams that wait for something other than their client: nobody finishes them when either side leaves."""
+
+
+def _as_it_is(result: Any) -> calls.Result:
+    return result  # type: ignore[no-any-return]
 
 
 class Connection:
@@ -77,12 +82,17 @@ class Connection:
                 chunk_bytes=rooms.limits.chunk_bytes,
                 calls=rooms.limits.calls,
                 session=caller.session,
+                save_credit=rooms.limits.first_window_bytes,
             ),
             rooms.limits.plain_bytes,
         )
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
         self._tasks: dict[int, trio.CancelScope] = {}
         self._watches: set[int] = set()
+        self._fresh: dict[int, calls.Save] = {}
+        """Saves that were opened by what is being taken: a small one may be all there by the end of it."""
+        self._taking = False
+        """Whether more is taken at once: answers are sent together."""
         self._changed = trio.lowlevel.ParkingLot()
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
         self._ended = False
@@ -137,7 +147,7 @@ class Connection:
         """Take what comes, until the peer leaves, the server drains, or the conversation is at fault."""
         try:
             with self._reading:
-                await self._pump.read(self._take, self._has_room)
+                await self._pump.read(self._take, self._taken, self._has_room)
         except (ProtocolError, TimedOut) as error:
             self.end(error)
 
@@ -182,15 +192,15 @@ class Connection:
     # --- events ---
 
     def _take(self, event: HostEvent) -> None:
-        self._rooms.service.register.heard(self._caller, time.time_ns())
+        """One event of those that came together; `_taken` follows the last of them."""
+        self._taking = True
         match event:
             case Opened():
                 self._open(event.call, event.op)
             case Content():
                 self._transfers.take(event.call, event.data)
             case Committed():
-                if event.call in self._transfers.saves:
-                    self._transfers.saves[event.call].commit = event.commit
+                self._committed(event.call, event.commit)
             case Withdrawn():
                 self._cancel(event.call)
             case Failed():
@@ -210,6 +220,14 @@ class Connection:
                     self._guest.restored(event)
             case Granted() | Alive():
                 pass
+
+    def _taken(self) -> None:
+        """All is taken that came together: send the answers, and begin what has to wait."""
+        self._taking = False
+        self._rooms.service.register.heard(self._caller, time.time_ns())
+        while self._fresh:
+            self._start(*self._fresh.popitem(), self._save)
+        self._pump.flush()
         self._look_round()
 
     def _greet(self, hello: Hello) -> None:
@@ -242,20 +260,41 @@ class Connection:
         if kind in service.quick:
             self._answer(number, lambda: service.quick[kind](self._caller, call))
         elif kind in service.change:
-            self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
+            self._change(number, lambda: service.change[kind](self._caller, call))
         elif isinstance(call, calls.Save):
             self._transfers.saves[number] = Incoming()
-            self._start(number, self._save, call)
+            self._fresh[number] = call
         elif isinstance(call, calls.Load):
-            self._start(number, self._load, call)
+            self._begin_load(number, call)
         elif isinstance(call, tasks.SaveSnapshot):
-            self._start(number, self._take_snapshot, call)
+            self._start(number, call, self._take_snapshot)
         elif isinstance(call, calls.StreamCall):
             if isinstance(call, HELD_OPEN):
                 self._watches.add(number)
-            self._start(number, self._stream, call)
+            self._start(number, call, self._stream)
         else:
-            self._start(number, self._ask, call)
+            self._start(number, call, self._ask)
+
+    def _committed(self, number: int, commit: calls.Commit) -> None:
+        """All content of a save is here: a small one that came in one go needs no task and no thread of its own."""
+        incoming = self._transfers.saves.get(number)
+        if incoming is None:
+            return
+        incoming.commit = commit
+        if number in self._fresh and incoming.size <= self._rooms.service.store.small_bytes:
+            call, content = self._fresh.pop(number), b"".join(self._transfers.saves.pop(number).take())
+            self._change(number, lambda: self._rooms.service.save_small(self._caller, call, content, commit))
+
+    def _begin_load(self, number: int, call: calls.Load) -> None:
+        """Answer a short load at once, if the kernel has its bytes at hand; else in a task."""
+        try:
+            opened = self._rooms.service.open(self._caller, call)
+            if self._transfers.load_now(number, *opened):
+                self._result(number, calls.Loaded(opened[0].length))
+            else:
+                self._start(number, opened, self._load)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
+            self._fault(number, self._explain(error))
 
     def _answer(self, number: int, ask: Callable[[], calls.Result]) -> None:
         try:
@@ -265,7 +304,9 @@ class Connection:
         else:
             self._result(number, result)
 
-    def _change(self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result]) -> None:
+    def _change(
+        self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result] = _as_it_is
+    ) -> None:
         """Hand a change to the committer and answer when it calls back, from its own thread."""
         token = trio.lowlevel.current_trio_token()
 
@@ -284,15 +325,18 @@ class Connection:
         if self._session.is_open(number):
             self._session.result(number, result)
             self._meter.ended(number)
-        self._pump.flush()
-        self._look_round()
+        self._answered()
 
     def _fault(self, number: int, error: UdfstoreError) -> None:
         if self._session.is_open(number):
             self._session.fault(number, error)
             self._meter.ended(number, error.code.value)
-        self._pump.flush()
-        self._look_round()
+        self._answered()
+
+    def _answered(self) -> None:
+        if not self._taking:
+            self._pump.flush()
+            self._look_round()
 
     def _explain(self, error: Exception) -> UdfstoreError:
         if isinstance(error, Corrupt):
@@ -304,16 +348,14 @@ class Connection:
 
     # --- calls that take a task ---
 
-    def _start(self, number: int, run: Callable[[int, Any], Any], call: calls.Call) -> None:
+    def _start(self, number: int, what: Any, run: Callable[[int, Any], Any]) -> None:
         scope = self._tasks[number] = trio.CancelScope()
-        self._nursery.start_soon(self._run, number, scope, run, call)
+        self._nursery.start_soon(self._run, number, scope, what, run)
 
-    async def _run(
-        self, number: int, scope: trio.CancelScope, run: Callable[[int, Any], Any], call: calls.Call
-    ) -> None:
+    async def _run(self, number: int, scope: trio.CancelScope, what: Any, run: Callable[[int, Any], Any]) -> None:
         try:
             with scope:
-                await run(number, call)
+                await run(number, what)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
             self._fault(number, self._explain(error))
         finally:
@@ -327,6 +369,9 @@ class Connection:
     def _cancel(self, number: int) -> None:
         if number in self._tasks:
             self._tasks[number].cancel()
+        elif self._fresh.pop(number, None):
+            self._transfers.saves.pop(number)
+            self._fault(number, Cancelled("the call was taken back"))
 
     async def _ask(self, number: int, call: calls.PlainCall) -> None:
         if isinstance(call, tasks.ChangeCall):
@@ -353,8 +398,8 @@ class Connection:
                 lambda moved: replace(saved, entry=moved.entries[0]),
             )
 
-    async def _load(self, number: int, call: calls.Load) -> None:
-        self._result(number, await self._transfers.load(number, self._caller, call))
+    async def _load(self, number: int, opened: tuple[calls.Loading, BlobFile]) -> None:
+        self._result(number, await self._transfers.load(number, *opened))
 
     async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
         self._result(number, await self._hosting.take(self._caller, call, self._guest))

@@ -19,6 +19,9 @@ from udfstore.server.rooms import Rooms
 from udfstore.session.host import HostSession
 from udfstore.store import BlobFile, Upload
 
+AT_ONCE_BYTES = 64 * 1024
+"""Content of a load that is sent on the spot: the kernel gives so much faster than a thread wakes."""
+
 CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
 
@@ -59,12 +62,12 @@ class Transfers:
     async def save(self, number: int, caller: Caller, call: calls.Save) -> tuple[calls.Saved, calls.Commit | None]:
         """Take a save's content; gives what became of it and its commit: None if the store had what was announced."""
         service, incoming = self._rooms.service, self.saves[number]
-        if call.id is not None:
+        if call.id is not None or (call.size or 0) > service.store.small_bytes:
             begun = await self._rooms.writing(service.upload, caller, call)
             if isinstance(begun, calls.Saved):
                 return begun, None
-            return await self._finish(number, incoming, begun, self._limits.first_window_bytes)
-        self._grant(number, self._limits.first_window_bytes)  # nothing to look up: content may come at once
+            first = 0 if call.id is None else self._limits.first_window_bytes
+            return await self._finish(number, incoming, begun, first)
         await self.until(incoming.ready, "content")
         commit, pieces = incoming.commit, incoming.take()
 
@@ -86,7 +89,8 @@ class Transfers:
         """Write what comes and grant as much again, until all is there and durable."""
         try:
             while True:
-                self._grant(number, grant)
+                if grant:
+                    self._grant(number, grant)
                 await self.until(incoming.ready, "content")
                 commit, pieces = incoming.commit, incoming.take()
                 before = upload.size
@@ -110,21 +114,27 @@ class Transfers:
 
     # --- loads ---
 
-    async def load(self, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
-        """Send a load's content."""
+    def load_now(self, number: int, head: calls.Loading, file: BlobFile) -> bool:
+        """Send a load's content, and close the file, if that is little and can be had without waiting for anything."""
+        credit = self._session.credit(number)
+        if head.length > AT_ONCE_BYTES or (credit is not None and credit < head.length):
+            return False
+        data = file.pread_nowait(head.offset, head.length)
+        if data is None:
+            return False
+        file.close()
+        self._session.head(number, head)
+        if data:
+            self._session.chunk(number, data)
+        self._meters.sent("socket", len(data))
+        return True
+
+    async def load(self, number: int, head: calls.Loading, file: BlobFile) -> calls.Loaded:
+        """Send a load's content, and close the file."""
         session, most = self._session, self._limits.chunk_bytes
-
-        def begin() -> tuple[calls.Loading, BlobFile, bytes]:
-            head, file = self._rooms.service.open(caller, call)
-            try:
-                return head, file, file.pread(head.offset, min(head.length, most))
-            except BaseException:
-                file.close()
-                raise
-
-        head, file, data = await self._rooms.reading(begin)
         with file:
             session.head(number, head)
+            data = await self._rooms.reading(file.pread, head.offset, min(head.length, most))
             sent = 0
             while True:
                 view = memoryview(data)

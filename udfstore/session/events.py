@@ -29,6 +29,8 @@ class Welcome:
     calls: int
     session: int
     credit: bool = True
+    save_credit: int = 0
+    """Content bytes that a save without an announced ID may send before any are granted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ class HostSession:
                     calls=welcome.calls,
                     credit=welcome.credit,
                     session=welcome.session,
+                    save_credit=welcome.save_credit,
                 )
             )
         )
@@ -208,7 +209,8 @@ class HostSession:
                 self._remember(number)
             self._fault(number, error)
             return None
-        self._calls[number] = _OpenCall(op)
+        at_once = self._welcome.save_credit if isinstance(op, calls.Save) and op.id is None else 0
+        self._calls[number] = _OpenCall(op, granted=at_once, credit=message.credit)
         return Opened(number, op)
 
     def _admit(self, op: calls.Call) -> None:

@@ -13,7 +13,8 @@ Buffers = tuple[bytes | memoryview, ...]
 """The bytes of one frame in parts, to be sent in this order."""
 
 TAKE_BYTES = 64 * 1024
-"""Small frames sent at once: enough to make one system call worth it, few enough that a chunk is not held up."""
+"""What is sent at once, unless a single chunk is longer: enough to make one system call worth it, and a small save or
+load goes in one; few enough that nothing is held up."""
 
 TAKE_FRAMES = 512
 """Likewise: half of the parts that one system call takes (IOV_MAX, 1024 on Linux and macOS)."""
@@ -76,15 +77,21 @@ class Outbox:
         return sent_any
 
     def _take(self) -> list[memoryview]:
-        """The next buffers to send: all small frames up to a bound, or one chunk."""
+        """The next buffers to send: all small frames, then chunks in turn, up to a bound; at least one frame."""
         taken: list[bytes | memoryview] = []
-        before = self.small_bytes
-        while self._small and len(taken) < TAKE_FRAMES and before - self.small_bytes < TAKE_BYTES:
+        size = 0
+        while self._small and len(taken) < TAKE_FRAMES and size < TAKE_BYTES:
             taken.append(self._small.popleft())
-            self.small_bytes -= len(taken[-1])
-        if not taken:
+            size += len(taken[-1])
+        self.small_bytes -= size
+        while self._lanes and len(taken) < TAKE_FRAMES:
             call, lane = next(iter(self._lanes.items()))
+            size += sum(map(len, lane[0]))
+            if taken and size > TAKE_BYTES:
+                break
             taken += lane.popleft()
+            while lane and len(lane[0]) == 1:  # a result may follow its content at once
+                taken += lane.popleft()
             del self._lanes[call]  # and to the end of the line, if it has more
             if lane:
                 self._lanes[call] = lane

@@ -149,6 +149,7 @@ class UdfSession:
             message.calls,
             message.session,
             message.credit,
+            message.save_credit,
         )
         if not self._host_known:
             self.outbox.put(self._hello)
@@ -222,16 +223,17 @@ class UdfSession:
 
     # --- what goes ---
 
-    def open(self, call: calls.Call) -> int:
-        """Open a call; returns its number. Call it only once the welcome has come.
+    def open(self, call: calls.Call, credit: int = 0) -> int:
+        """Open a call, granting as much of it at once; returns its number. Call it only once the welcome has come.
 
         Raises `TooLarge` for more than one call may hold.
         """
         if self.welcome is None:
             raise ProtocolError("a call before the welcome", blame=Blame.LOCAL)
-        self._put(pb.Response(call=requests.call_to_pb(self._last + 1, call)))
+        self._put(pb.Response(call=requests.call_to_pb(self._last + 1, call, credit)))
         self._last += 1
-        self._credit[self._last] = 0
+        at_once = isinstance(call, calls.Save) and call.id is None
+        self._credit[self._last] = self.welcome.save_credit if at_once else 0
         return self._last
 
     def is_open(self, number: int) -> bool:

@@ -56,6 +56,15 @@ class BlobFile:
                 offset, length = offset + len(part), length - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def pread_nowait(self, offset: int, length: int) -> bytes | None:
+        """As `pread` within the blob, of what the kernel has at hand; None: that needs the disk."""
+        buffer = bytearray(length)
+        try:
+            came = os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT) if length else 0
+        except OSError:  # EAGAIN; EOPNOTSUPP from file systems that cannot tell; what is wrong shows when it is read
+            return None
+        return bytes(buffer) if came == length else None
+
     def close(self) -> None:
         """Release the descriptor. May be called again."""
         fd, self._fd = self._fd, -1

@@ -200,7 +200,7 @@ class Committer:
                 callback(revision)
         finally:
             for job, outcome in round.settled:
-                _answer(job.future, outcome)
+                answer(job.future, outcome)
 
     def _land(self, jobs: deque[Job]) -> int:
         """Make the content durable that the first jobs bring along; says how many of them may be judged."""
@@ -321,7 +321,8 @@ def _raising(error: Exception) -> Callable[[], Any]:
     return fail
 
 
-def _answer(future: Future[Any], outcome: Callable[[], Any]) -> None:
+def answer(future: Future[Any], outcome: Callable[[], Any]) -> None:
+    """Give a future what `outcome()` returns or raises."""
     try:
         result = outcome()
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this change

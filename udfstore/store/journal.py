@@ -83,14 +83,15 @@ class Journal:
         except OSError as error:
             self._failed = f"writing the journal failed: {error.strerror or error}"
             raise
-        if not segment.blobs and not self._full:
-            self._due = time.monotonic() + self._delay
+        if not segment.blobs:
+            if not self._full:
+                self._due = time.monotonic() + self._delay
+            self._state.notify_all()
         segment.end += size
         segment.blobs.update(dict.fromkeys(id for id, _ in blobs))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
             self._thread.start()
-        self._state.notify_all()
         return True
 
     def prepare(self) -> None:

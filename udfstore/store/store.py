@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from udfstore import admin
-from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Untag, Used
+from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Saved, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
@@ -18,18 +18,27 @@ from udfstore.refs import Ref, Tag
 from udfstore.store import backup, changes, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
 from udfstore.store.changes import Change
-from udfstore.store.committer import Judge
+from udfstore.store.committer import Judge, answer
 from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
 from udfstore.store.parts import Parts
 from udfstore.store.reads import Reads
 from udfstore.store.resolve import check_size, resolve
 from udfstore.store.resumable import Uploads
-from udfstore.store.upload import Upload, Yard
+from udfstore.store.small import Elsewhere, Small
+from udfstore.store.upload import Upload, Yard, check_announced
 from udfstore.store.view import BlobRow, State
 
 HASHING = 4
 """Threads that hash saves while they are written; more saves at once than that keep the cores busy anyway."""
+
+
+ELSEWHERE = 2
+"""Threads that save what `save_small` could not give to the journal: content that is there, for the most part."""
+
+
+def _saved(id: BlobId, size: int, existed: bool, moved: Moved | None) -> Saved:
+    return Saved(id, size, existed, moved.entries[0] if moved else None)
 
 
 def _ignore(_: str) -> None:
@@ -74,6 +83,7 @@ class Store(Reads):
         self._parts = parts
         self._closed = False
         self._hashing = ThreadPoolExecutor(HASHING, "hash")
+        self._elsewhere = ThreadPoolExecutor(ELSEWHERE, "save")
         self._yard = Yard(
             staging=parts.layout.staging,
             files=parts.files,
@@ -111,6 +121,7 @@ class Store(Reads):
         """Finish queued changes, note the clean end in the log, let go of the root. May be called again."""
         if not self._closed:
             self._closed = True
+            self._elsewhere.shutdown()
             self._hashing.shutdown()
             self._parts.close()
 
@@ -126,6 +137,55 @@ class Store(Reads):
         """Begin a save; `id` and `size` announce what comes. Raises `NoSpace`, `TooLarge`, `ReadOnly`."""
         self._check_writable()
         return Upload(self._yard, id, size)
+
+    @property
+    def small_bytes(self) -> int:
+        """The largest content that `save_small` takes; -1: none."""
+        return self._parts.small_bytes
+
+    def save_small(
+        self,
+        content: bytes,
+        sizes: Sequence[int | None],
+        ids: Sequence[BlobId | None],
+        move: Move | None,
+        author: Author,
+    ) -> Future[Saved]:
+        """Queue a save of small content, and a move of a tag to it; the future brings what a save and a move would.
+
+        `sizes` and `ids` are what the sender said of it, None for nothing: `Mismatch` where that is not so.
+        """
+        self._check_writable()
+        own = BlobId.of(content)
+        check_announced(len(content), own, sizes, ids)
+        small, saved = Small(own, content), Future[Saved]()
+        saved.set_running_or_notify_cancel()
+        judge = upkeep.index_small(small)
+        if move is not None:
+            judge = upkeep.both(judge, changes.judge(move, author))
+
+        def landed(done: Future[Moved | None]) -> Saved:
+            moved = done.result()
+            self.meters.saved(len(content), existed=False)
+            return _saved(own, len(content), False, moved)
+
+        def judged(done: Future[Moved | None]) -> None:
+            if not isinstance(done.exception(), Elsewhere):
+                answer(saved, lambda: landed(done))
+                return
+            try:
+                self._elsewhere.submit(answer, saved, lambda: self._save_elsewhere(content, move, author))
+            except RuntimeError:  # its threads have ended
+                saved.set_exception(Closing("the store is being closed"))
+
+        self._parts.committer.submit(judge, small).add_done_callback(judged)
+        return saved
+
+    def _save_elsewhere(self, content: bytes, move: Move | None, author: Author) -> Saved:
+        upload = self.upload(None, len(content))
+        upload.write(content)
+        id, existed = upload.commit()
+        return _saved(id, len(content), existed, self.submit(move, author).result() if move else None)
 
     def present(self, id: BlobId) -> int | None:
         """The size of a blob that a save may leave out: whole, durable, and not on its way out; else None.

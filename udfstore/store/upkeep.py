@@ -36,6 +36,16 @@ def index_small(small: Small) -> Judge:
     return lambda desk: index(small.id, len(small.content), small.saved_ns)(desk)
 
 
+def both(first: Judge, then: Judge) -> Judge:
+    """Two changes as one, of which the second is judged after the first and gives the answer."""
+
+    def decide(desk: Desk) -> Decision:
+        before, after = first(desk), then(desk)
+        return Decision((*before.records, *after.records), after.answer)
+
+    return decide
+
+
 def rescue(id: BlobId) -> Judge:
     """Take back the mark of a blob that somebody relies on; says whether its content is (still) not condemned."""
 

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,16 @@ class Yard:
     def check_floor(self, coming: int) -> None:
         """Refuse bytes that would bring the disk below its floor (`NoSpace`)."""
         osfs.check_floor(self.staging, coming, self.limits.floor_bytes)
+
+
+def check_announced(size: int, id: BlobId | None, sizes: Sequence[int | None], ids: Sequence[BlobId | None]) -> None:
+    """Hold what content is against what was said of it, None for nothing. Raises `Mismatch`."""
+    for told in sizes:
+        if told not in (None, size):
+            raise Mismatch("the content has another length than announced", expected=told, got=size)
+    for named in ids:
+        if named not in (None, id):
+            raise Mismatch("the content is not what was announced", expected=named, got=id)
 
 
 class Incoming:
@@ -116,7 +126,7 @@ class Incoming:
         self._check_open()
         self._check_size(size)  # before the hash, which may take long
         own = self._identify()
-        self._check_announced(size, own, id)
+        check_announced(self.size, own, (), (self._announced[1], id))
         return own, self._keep(own)
 
     def _keep(self, own: BlobId) -> bool:
@@ -165,16 +175,8 @@ class Incoming:
             raise Mismatch("more bytes came than were announced", expected=announced, got=size)
         self._yard.check_limit(size)
 
-    def _check_announced(self, size: int | None, own: BlobId, id: BlobId | None) -> None:
-        self._check_size(size)
-        for said in (self._announced[1], id):
-            if said is not None and said != own:
-                raise Mismatch("the content is not what was announced", expected=said, got=own)
-
     def _check_size(self, size: int | None) -> None:
-        for said in (self._announced[0], size):
-            if said is not None and said != self.size:
-                raise Mismatch("the content has another length than announced", expected=said, got=self.size)
+        check_announced(self.size, None, (self._announced[0], size), ())
 
 
 class Upload(Incoming):
@@ -232,7 +234,7 @@ class Upload(Incoming):
         if small is None:
             return super()._finish(size, id)
         own = BlobId.of(small)
-        self._check_announced(size, own, id)
+        check_announced(self.size, own, (self._announced[0], size), (self._announced[1], id))
         try:
             self._yard.save_small(Small(own, bytes(small))).result()
         except Elsewhere:
