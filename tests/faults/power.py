@@ -67,52 +67,6 @@ Apart = Callable[..., Any]
 """The fixture that calls `body(filesystem, ...)` where it may make disks."""
 
 
-def survives(filesystem: str, workload: Workload, cuts: int, check: Check | None = None) -> None:
-    """Check what power cuts leave, at so many moments between the making of a store and its end after a workload."""
-    disk, acknowledged = record(filesystem, workload)
-    for crash in disk.crashes(cuts, random.Random(workload.__name__)):
-        with opened(crash) as store:
-            (check or kept)(store, acknowledged.until(crash.position))
-
-
-def survives_twice(filesystem: str, workload: Workload, cuts: int, again: int, check: Check | None = None) -> None:
-    """Check the same where the power goes once more while the first cut is recovered from, at `again` moments."""
-    disk, acknowledged = record(filesystem, workload)
-    chance = random.Random(workload.__name__)
-    for first in disk.crashes(cuts, chance):
-        with opened(first):
-            pass
-        for second in first.disk.crashes(again, chance):
-            with told(first), opened(second) as store:
-                (check or kept)(store, acknowledged.until(first.position))
-
-
-def record(filesystem: str, workload: Workload) -> tuple[Disk, Acknowledged]:
-    """Make a store on a new disk and run a workload: the disk, and what was acknowledged when."""
-    disk = new_disk(filesystem)
-    acknowledged = Acknowledged(disk)
-    with disk.mounted() as folder, Store(folder / "root", limits=LIMITS) as store:
-        workload(store, acknowledged)
-    return disk, acknowledged
-
-
-@contextlib.contextmanager
-def opened(crash: Crash) -> Iterator[Store]:
-    """The store as it opens after a power cut."""
-    with told(crash), crash.disk.mounted() as folder, Store(folder / "root", limits=LIMITS) as store:
-        yield store
-
-
-@contextlib.contextmanager
-def told(crash: Crash) -> Iterator[None]:
-    """Let an error of the body say after which power cut it came."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(crash.story)
-        raise
-
-
 def kept(store: Store, ledger: Ledger) -> None:
     """All that was acknowledged is there, no name below blobs/ lies, and the store goes on."""
     assert store.problem == "", store.problem
@@ -142,3 +96,49 @@ def move(store: Store, id: BlobId, tag: Tag = TAG, links: tuple[BlobId, ...] = (
     call = Move((Step(tag, Ref.of(id), links=links),), "", os.urandom(16))
     (entry,) = store.submit(call, AUTHOR, reserved=True).result().entries
     return entry.version
+
+
+def survives(filesystem: str, workload: Workload, cuts: int, check: Check = kept) -> None:
+    """Check what power cuts leave, at so many moments between the making of a store and its end after a workload."""
+    disk, acknowledged = record(filesystem, workload)
+    for crash in disk.crashes(cuts, random.Random(workload.__name__)):
+        with opened(crash) as store:
+            check(store, acknowledged.until(crash.position))
+
+
+def survives_twice(filesystem: str, workload: Workload, cuts: int, again: int, check: Check = kept) -> None:
+    """Check the same where the power goes once more while the first cut is recovered from, at `again` moments."""
+    disk, acknowledged = record(filesystem, workload)
+    chance = random.Random(workload.__name__)
+    for first in disk.crashes(cuts, chance):
+        with opened(first):
+            pass
+        for second in first.disk.crashes(again, chance):
+            with told(first), opened(second) as store:
+                check(store, acknowledged.until(first.position))
+
+
+def record(filesystem: str, workload: Workload) -> tuple[Disk, Acknowledged]:
+    """Make a store on a new disk and run a workload: the disk, and what was acknowledged when."""
+    disk = new_disk(filesystem)
+    acknowledged = Acknowledged(disk)
+    with disk.mounted() as folder, Store(folder / "root", limits=LIMITS) as store:
+        workload(store, acknowledged)
+    return disk, acknowledged
+
+
+@contextlib.contextmanager
+def opened(crash: Crash) -> Iterator[Store]:
+    """The store as it opens after a power cut."""
+    with told(crash), crash.disk.mounted() as folder, Store(folder / "root", limits=LIMITS) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def told(crash: Crash) -> Iterator[None]:
+    """Let an error of the body say after which power cut it came."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(crash.story)
+        raise
