@@ -2,7 +2,7 @@
 
 A line is `SCENARIO ROOT NUMBER`. The child answers `ready MAIN COMMITTER CHECKPOINT` (thread IDs; 0 for one that does
 not run yet), waits for `go`, then writes a line for each acknowledgement at once, so that it lies in a pipe outside
-when the kill comes. This process then says `ended STATUS`.
+when the kill comes, and `failed: WHY` when the store refuses. This process then says `ended STATUS`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
+from udfstore.errors import UdfstoreError
 from udfstore.model import Author
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, StoreLimits
@@ -105,7 +106,11 @@ def main() -> None:
         scenario, root, number = line.split()
         child = os.fork()
         if child == 0:
-            {"change": change, "small": small, "start": start, "upload": upload}[scenario](Path(root), int(number))
+            try:
+                scenarios = {"change": change, "small": small, "start": start, "upload": upload}
+                scenarios[scenario](Path(root), int(number))
+            except UdfstoreError as error:
+                say(f"failed: {error}")
             os._exit(0)
         _, status = os.waitpid(child, 0)
         say(f"ended {os.waitstatus_to_exitcode(status)}")

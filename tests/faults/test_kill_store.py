@@ -1,4 +1,6 @@
-"""kill -9 at every system call of a save, of a tag move and of a start: what was acknowledged is there afterwards.
+"""kill -9 at every system call of a save, of a tag move and of a start, and a failure of each of their syncs.
+
+What was acknowledged is there afterwards.
 
 A run without kills tells which calls a thread makes; then it is killed at the entry of each of them in turn. Starts
 make thousands of calls that change nothing; those, and two of three others, are left out unless `UDFSTORE_CRASH` is
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 from fault_driver import JOURNALED, LIMITS, content
 from ledger import Ledger
-from strace import ANY, CHANGING, EVERY_CALL, Point, attached, killing, points
+from strace import ANY, CHANGING, EVERY_CALL, SYNC_OR_SAID, Point, attached, failing, killing, points
 
 from udfstore.digest import BlobId
 from udfstore.refs import Tag
@@ -42,13 +44,19 @@ class Driver:
     def record(self, scenario: str, thread: str, which: re.Pattern[str]) -> tuple[list[Point], list[str]]:
         """One child that is left alone: those calls of `thread` whose line fits, and what it acknowledged."""
         trace = self.root.with_name("trace")
-        status, acknowledged = self._run(scenario, 0, thread, ["-o", str(trace)])
+        status, acknowledged = self._run(scenario, 0, thread, ["-y", "-o", str(trace)])
         assert status == 0
         return points(trace, which), acknowledged
 
     def kill(self, scenario: str, number: int, thread: str, point: Point) -> tuple[int, list[str]]:
         """One child, killed when `thread` enters that call: its status and what it acknowledged."""
         return self._run(scenario, number, thread, killing(point))
+
+    def fail(self, scenario: str, number: int, thread: str, point: Point) -> list[str]:
+        """One child whose `thread` finds that this call fails: what it acknowledged."""
+        status, acknowledged = self._run(scenario, number, thread, failing(point))
+        assert status == 0
+        return acknowledged
 
     def _run(self, scenario: str, number: int, thread: str, options: list[str]) -> tuple[int, list[str]]:
         self._write(f"{scenario} {self.root} {number}\n")
@@ -210,3 +218,27 @@ def test_killed_at_each_call_of_a_start(driver: Driver) -> None:
         killed += driver.kill("start", number, "main", point)[0] == KILLED
         check(ledger, driver.root)
     assert killed > len(points) * 0.5, "every third start has less to do"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "thread", "said"),
+    [("change", "main", 0), ("change", "committer", 1), ("upload", "main", 0), ("start", "main", 0)],
+)
+def test_no_acknowledgement_follows_a_failed_sync(driver: Driver, scenario: str, thread: str, said: int) -> None:
+    """`said` is how many acknowledgements come before the thread's first sync."""
+    ledger = Ledger()
+    with Store(driver.root, limits=LIMITS):
+        pass
+    points, acknowledged = driver.record(scenario, thread, SYNC_OR_SAID)
+    assert any(name != "write" for name, _ in points)
+    kinds = [line.split()[0] for line in acknowledged]
+    note(ledger, acknowledged)
+    check(ledger, driver.root)  # its end folds the catalog's journal: each child begins like the first one
+    for number, point in enumerate(points, 1):
+        if point[0] == "write":
+            said += 1
+            continue
+        acknowledged = driver.fail(scenario, number, thread, point)
+        assert [line.split()[0] for line in acknowledged] == [*kinds[:said], "failed:"]
+        note(ledger, acknowledged)
+        check(ledger, driver.root)
