@@ -11,7 +11,10 @@ from udfstore.errors import Corrupt, Unsupported, UsageError
 TITLE = "udfstore store"
 VERSION = 1
 HASH = "sha256"
-FEATURES: frozenset[str] = frozenset()
+SHED = "shed"
+"""The feature of a store whose log has shed records."""
+
+FEATURES: frozenset[str] = frozenset({SHED})
 """Required features that this release understands."""
 
 STORE_ID_BYTES = 16

@@ -10,12 +10,14 @@ from udfstore.errors import NotFound, ReadOnly
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.committer import Committer
+from udfstore.store.format import SHED
 from udfstore.store.gauges import Gauges
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import FileLog
 from udfstore.store.meters import StoreMeters
 from udfstore.store.removal import Remover
-from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
+from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format, require
+from udfstore.store.shedding import Shedder
 
 
 class Parts:
@@ -61,6 +63,9 @@ class Parts:
             self.gauges = Gauges(self.catalog)
             self.files.in_doubt = self.committer.fail
             self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s, self.meters)
+            self.shedder = Shedder(
+                self.layout, self.format.id, self.catalog, self.committer, self.remover, self._require_shed
+            )
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()
@@ -82,6 +87,9 @@ class Parts:
                 say(f"the log is damaged; the store opens for reading only: {problem}")
             self.reserve.restore(self.limits.floor_bytes)
         return problem
+
+    def _require_shed(self) -> None:
+        self.format = require(self.layout, self.format, SHED)
 
     def close(self) -> None:
         """Release everything. What is queued is finished first."""

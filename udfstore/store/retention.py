@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from udfstore.errors import UsageError
 from udfstore.model import Entry
+from udfstore.refs import SNAPSHOTS
 
 DAY = 86_400 * 1_000_000_000
 """A day in nanoseconds."""
@@ -60,6 +61,11 @@ must not keep a snapshot."""
 def rule_for(tag: str, rules: Iterable[Rule]) -> Rule:
     """The rule that counts for a tag."""
     return next((rule for rule in (*rules, *BUILT_IN) if rule.fits(tag)), Rule("**"))
+
+
+def drops(tag: str) -> bool:
+    """Whether a built-in rule drops versions of a tag as newer ones come: what the log may shed in time."""
+    return tag.startswith(SNAPSHOTS) and rule_for(tag, ()).versions is not None
 
 
 def let_go(rule: Rule, history: Sequence[Entry], now_ns: int, pinned: Collection[int] = ()) -> list[Entry]:
