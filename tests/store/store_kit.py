@@ -30,8 +30,8 @@ SMALL = StoreLimits(
 )
 """A store that is made in milliseconds and whose log fills a segment soon."""
 
-TINY = StoreLimits(floor_bytes=0, reserve_bytes=4096, segment_bytes=6 << 10, group_bytes=2 << 10, record_bytes=1 << 10)
-"""One whose segment holds a few rounds."""
+TINY = StoreLimits(floor_bytes=0, reserve_bytes=4096, segment_bytes=14 << 10, group_bytes=6 << 10, record_bytes=5 << 10)
+"""One whose segment holds a dozen rounds."""
 
 START_NS = 1_700_000_000 * 10**9
 _numbers = itertools.count(1)

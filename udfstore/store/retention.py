@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from udfstore.errors import UsageError
 from udfstore.model import Entry
-from udfstore.refs import SNAPSHOTS
 
 DAY = 86_400 * 1_000_000_000
 """A day in nanoseconds."""
@@ -53,7 +52,10 @@ class Rule:
         return re.fullmatch(regex, tag) is not None
 
 
-BUILT_IN = (Rule("snapshots/*/auto", versions=10), Rule("snapshots/*/task", versions=1))
+AUTOMATIC = Rule("snapshots/*/auto", versions=10)
+"""What a task's automatic snapshots keep. What they drop the log sheds in time; it keeps all that anybody asked for."""
+
+BUILT_IN = (AUTOMATIC, Rule("snapshots/*/task", versions=1))
 """Rules that hold behind whatever the operator gave. Of a task's record only the newest counts: what it chose before
 must not keep a snapshot."""
 
@@ -61,11 +63,6 @@ must not keep a snapshot."""
 def rule_for(tag: str, rules: Iterable[Rule]) -> Rule:
     """The rule that counts for a tag."""
     return next((rule for rule in (*rules, *BUILT_IN) if rule.fits(tag)), Rule("**"))
-
-
-def drops(tag: str) -> bool:
-    """Whether a built-in rule drops versions of a tag as newer ones come: what the log may shed in time."""
-    return tag.startswith(SNAPSHOTS) and rule_for(tag, ()).versions is not None
 
 
 def let_go(rule: Rule, history: Sequence[Entry], now_ns: int, pinned: Collection[int] = ()) -> list[Entry]:

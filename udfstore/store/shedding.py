@@ -17,7 +17,7 @@ from dataclasses import replace
 from udfstore.digest import BlobId
 from udfstore.errors import Corrupt, UdfstoreError
 from udfstore.model import Kind
-from udfstore.store import osfs, retention
+from udfstore.store import osfs
 from udfstore.store.catalog import Catalog
 from udfstore.store.committer import Committer, Decision, Desk, Judge
 from udfstore.store.groups import (
@@ -35,6 +35,7 @@ from udfstore.store.layout import Layout
 from udfstore.store.log import Head, before, groups_in, read_segment
 from udfstore.store.records import Part, Record, RecordError, decode
 from udfstore.store.removal import Remover
+from udfstore.store.retention import AUTOMATIC
 from udfstore.store.upkeep import nothing
 from udfstore.store.view import BlobRow, State, View
 
@@ -99,7 +100,7 @@ class Shedder:
                 return Counter()
             while len(self._firsts) < last:
                 self._firsts.append(self._first(len(self._firsts) + 1))
-            tags = [(tag, newest) for tag, newest in view.snapshot_tags() if retention.drops(tag)]
+            tags = [(tag, newest) for tag, newest in view.snapshot_tags() if AUTOMATIC.fits(tag)]
             erased = (revision for tag, newest in tags for revision in view.erased(tag, newest, until_ns))
             numbers = (bisect_right(self._firsts, revision) for revision in erased)
             return Counter(number for number in numbers if number < last)
@@ -185,14 +186,14 @@ def _is_needless(view: View, revision: int, record: Record, gone: Container[int]
         case Kind.USED:
             assert record.use is not None
             entry = view.entry(record.use.tag, record.use.version)
-            return retention.drops(record.use.tag) and (entry is None or entry.revision in gone)
+            return AUTOMATIC.fits(record.use.tag) and (entry is None or entry.revision in gone)
         case _:
             return all(_is_past(view, id, revision, record, gone, until_ns) for id, _ in record.blobs)
 
 
 def _is_over(view: View, part: Part, until_ns: int) -> bool:
     """Whether a version was let go and its content is gone. The newest one of a tag says what the next one will be."""
-    if part.id is None or not retention.drops(part.tag):
+    if part.id is None or not AUTOMATIC.fits(part.tag):
         return False
     newest, row = view.newest_of(part.tag), view.blob(part.id)
     return newest is not None and part.version < newest[0] and _is_erased(row, until_ns)
