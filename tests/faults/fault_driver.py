@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 from udfstore.calls import Move, Step
+from udfstore.digest import BlobId
 from udfstore.model import Author
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, StoreLimits
@@ -64,6 +66,32 @@ def upload(root: Path, number: int) -> None:
     say(f"saved {part.finish().id.hex}")
 
 
+def take_rounds(root: Path, count: int) -> None:
+    """Rounds of the task `pump`: each a manifest and a state of its own; what they drop is removed."""
+    tag = Tag.parse("snapshots/pump/auto")
+    with Store(root, limits=LIMITS) as store:
+        for number in range(1, count + 1):
+            links = (_save(store, f"state {number}".encode()),)
+            step = Step(tag, Ref.of(_save(store, f"manifest {number}".encode())), None, {}, links)
+            store.submit(Move((step,), "", os.urandom(16)), Author("server"), reserved=True).result()
+            store.let_go((tag,)).result()
+
+
+def shed(root: Path, number: int) -> None:
+    """Sweep a store with old records, two hours from now."""
+    store = Store(root, limits=LIMITS, clock=lambda: time.time_ns() + 7200 * 10**9)
+    committer = next(thread for thread in threading.enumerate() if thread.name == "committer")
+    wait_for_go(committer.native_id or 0)
+    store.sweep()
+    say("swept")
+
+
+def _save(store: Store, data: bytes) -> BlobId:
+    upload = store.upload()
+    upload.write(data)
+    return upload.commit()[0]
+
+
 def start(root: Path, number: int) -> None:
     """Open the store that a kill left."""
     wait_for_go(0)
@@ -82,7 +110,7 @@ def main() -> None:
         scenario, root, number = line.split()
         child = os.fork()
         if child == 0:
-            {"change": change, "start": start, "upload": upload}[scenario](Path(root), int(number))
+            {"change": change, "shed": shed, "start": start, "upload": upload}[scenario](Path(root), int(number))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         say(f"ended {os.waitstatus_to_exitcode(status)}")

@@ -47,8 +47,8 @@ WORTH_BYTES = 4096
 """A segment is written anew when it has one move that may go for so many of its bytes. A round leaves some 1,600: so a
 fresh one when about two fifths may go, then what is left of it, until nothing is or other records are most of it."""
 
-AT_ONCE = 100
-"""Records that leave the catalog in one step: a millisecond or two that others wait for."""
+AT_ONCE = 32
+"""Records that leave the catalog in one step: a millisecond or two that changes wait for."""
 
 
 class Shedder:
