@@ -1,4 +1,4 @@
-"""kill -9 at every system call of a save, of a move, of shedding and of a start: what was acknowledged is there afterwards.
+"""kill -9 at every system call of a save, a move, shedding and a start: what was acknowledged is there afterwards.
 
 A run without kills tells which calls a thread makes; then it is killed at the entry of each of them in turn. Starts
 and shedding make thousands of calls that change nothing; those, and two of three others, are left out unless
