@@ -260,7 +260,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, max_size=30))
 def test_a_catalog_made_anew_at_any_time_tells_the_same(
     steps: list[tuple[Any, ...]], tmp_path_factory: pytest.TempPathFactory

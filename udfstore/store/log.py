@@ -92,8 +92,8 @@ def read_groups(load: Callable[[int], bytes], after: Head) -> Iterator[tuple[Gro
             return
 
 
-def before(data: bytes, number: int) -> Head:
-    """What the first group of a segment says that it follows. Raises `Damaged` where none is."""
+def start_of(data: bytes, number: int) -> Head:
+    """Where the first group of a segment begins, and what it says that it follows. Raises `Damaged` where none is."""
     first = decode_group(data, SEGMENT_HEAD_BYTES)
     return Head(first.revision - 1, first.previous, number)
 
@@ -166,7 +166,7 @@ class FileLog:
         """Whether a segment was written anew without some of its records: places in it are not what they were."""
         try:
             data = self._load(number)
-            return any(group.shed() for group, _ in groups_in(data, before(data, number)))
+            return any(group.shed() for group, _ in groups_in(data, start_of(data, number)))
         except (Damaged, FileNotFoundError):
             return False
 

@@ -25,14 +25,13 @@ from udfstore.store.groups import (
     SEGMENT_HEAD_BYTES,
     Damaged,
     Group,
-    decode_group,
     decode_segment_head,
     encode_segment_head,
     first_revision,
     shed,
 )
 from udfstore.store.layout import Layout
-from udfstore.store.log import Head, before, groups_in, read_segment
+from udfstore.store.log import Head, groups_in, read_segment, start_of
 from udfstore.store.records import Part, Record, RecordError, decode
 from udfstore.store.removal import Remover
 from udfstore.store.retention import AUTOMATIC
@@ -113,40 +112,39 @@ class Shedder:
             raise Corrupt(f"log {number:08d}: {damage}") from damage
 
     def _shed(self, number: int, until_ns: int) -> None:
-        data = self._load(number)
-        groups = self._groups(data, number)
+        data, start = self._load(number)
+        groups = self._groups(data, start)
         with self._catalog.reading() as view:
             gone = _needless(view, groups, until_ns)
         if gone:
             data = _without(data, groups, gone)
+            groups = self._groups(data, start)  # it must be as whole as what it takes the place of
             with self._remover.unheld() as free:
                 if not free:
                     return
                 self._replace(number, data)
-            groups = self._groups(data, number)
         with self._catalog.reading() as view:
             runs = (run for group, _ in groups for run in group.shed())
             stale = [revision for first, last in runs for revision in view.recorded(first, last)]
-        for start in range(0, len(stale), AT_ONCE):
-            self._committer.call(_forget(stale[start : start + AT_ONCE]))
+        for place in range(0, len(stale), AT_ONCE):
+            self._committer.call(_forget(stale[place : place + AT_ONCE]))
 
-    def _groups(self, data: bytes, number: int) -> list[tuple[Group, Head]]:
-        """The groups of a segment. Raises `Corrupt` unless all of them are whole, and the next segment follows."""
-        groups = list(groups_in(data, before(data, number)))
-        end, following = groups[-1][1], before(self._load(number + 1), number + 1)
-        if data[end.end :].strip(b"\0") or (following.revision, following.chain) != (end.revision, end.chain):
-            raise Corrupt(
-                f"log {number:08d}, offset {end.end}, behind revision {end.revision}: the log is damaged here"
-            )
-        return groups
-
-    def _load(self, number: int) -> bytes:
+    def _load(self, number: int) -> tuple[bytes, Head]:
+        """A segment, and where its first group begins."""
         try:
             data = read_segment(self._layout, self._store, number)
-            decode_group(data, SEGMENT_HEAD_BYTES)
+            return data, start_of(data, number)
         except (Damaged, FileNotFoundError) as damage:
             raise Corrupt(f"log {number:08d}: {damage}") from damage
-        return data
+
+    def _groups(self, data: bytes, start: Head) -> list[tuple[Group, Head]]:
+        """The groups of a segment. Raises `Corrupt` unless all of them are whole, and the next segment follows."""
+        groups = list(groups_in(data, start))
+        end, (_, following) = groups[-1][1], self._load(start.segment + 1)
+        if data[end.end :].strip(b"\0") or (following.revision, following.chain) != (end.revision, end.chain):
+            place = f"log {end.segment:08d}, offset {end.end}, behind revision {end.revision}"
+            raise Corrupt(f"{place}: the log is damaged here")
+        return groups
 
     def _replace(self, number: int, data: bytes) -> None:
         path = self._layout.segment(number)
