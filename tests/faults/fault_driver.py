@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def small(root: Path, number: int) -> None:
 
 def save_and_move(store: Store, number: int) -> BlobId:
     id = save(store, content(number))
+    say(f"saved {id.hex}")
     step = Step(Tag.parse("t"), Ref.of(id))
     moved = store.submit(Move((step,), "", number.to_bytes(16, "big")), Author("local")).result()
     say(f"moved {moved.entries[0].version} {id.hex}")
@@ -67,9 +69,7 @@ def save_and_move(store: Store, number: int) -> BlobId:
 def save(store: Store, data: bytes) -> BlobId:
     upload = store.upload()
     upload.write(data)
-    id, _ = upload.commit()
-    say(f"saved {id.hex}")
-    return id
+    return upload.commit()[0]
 
 
 def upload(root: Path, number: int) -> None:
@@ -86,6 +86,25 @@ def upload(root: Path, number: int) -> None:
     part = store.uploads.append(name, 20)
     part.write(data[20:])
     say(f"saved {part.finish().id.hex}")
+
+
+def take_rounds(root: Path, count: int) -> None:
+    """Rounds of the task `pump`: each a manifest and a state of its own; what they drop is removed."""
+    tag = Tag.parse("snapshots/pump/auto")
+    with Store(root, limits=LIMITS) as store:
+        for number in range(1, count + 1):
+            links = (save(store, f"state {number}".encode()),)
+            step = Step(tag, Ref.of(save(store, f"manifest {number}".encode())), None, {}, links)
+            store.submit(Move((step,), "", os.urandom(16)), Author("server"), reserved=True).result()
+            store.let_go((tag,)).result()
+
+
+def shed(root: Path, number: int) -> None:
+    """Sweep a store with old records, two hours from now."""
+    store = Store(root, limits=LIMITS, clock=lambda: time.time_ns() + 7200 * 10**9)
+    wait_for_go()
+    store.sweep()
+    say("swept")
 
 
 def start(root: Path, number: int) -> None:
@@ -107,7 +126,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             try:
-                scenarios = {"change": change, "small": small, "start": start, "upload": upload}
+                scenarios = {"change": change, "small": small, "shed": shed, "start": start, "upload": upload}
                 scenarios[scenario](Path(root), int(number))
             except UdfstoreError as error:
                 say(f"failed: {error}")

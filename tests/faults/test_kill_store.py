@@ -1,10 +1,10 @@
-"""kill -9 at every system call of a save, of a tag move and of a start, and a failure of each of their syncs.
+"""kill -9 at every system call of a save, a move, shedding and a start, and a failure of each of their syncs.
 
 What was acknowledged is there afterwards.
 
 A run without kills tells which calls a thread makes; then it is killed at the entry of each of them in turn. Starts
-make thousands of calls that change nothing; those, and two of three others, are left out unless `UDFSTORE_CRASH` is
-set.
+and shedding make thousands of calls that change nothing; those, and two of three others, are left out unless
+`UDFSTORE_CRASH` is set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_driver import JOURNALED, LIMITS, content
+from fault_driver import JOURNALED, LIMITS, content, take_rounds
 from ledger import Ledger
 from strace import ANY, CHANGING, EVERY_CALL, SYNC_OR_SAID, Point, attached, failing, killing, points
 
@@ -187,6 +187,44 @@ def check_uploads(root: Path, data: bytes, told: dict[str, str]) -> None:
             assert store.verify(saved.id).size == len(data)
             assert not path.exists()
             store.uploads.drop(name)
+
+
+@pytest.mark.parametrize("thread", ["main", "committer"])
+def test_killed_at_each_call_of_shedding(driver: Driver, thread: str) -> None:
+    take_rounds(driver.root, 160)
+    whole = driver.root.with_name("whole")
+    shutil.copytree(driver.root, whole)
+    points, acknowledged = driver.record("shed", thread, ANY if EVERY_CALL else CHANGING)
+    points = points if EVERY_CALL else points[::3]
+    assert acknowledged == ["swept"]
+    left = check_rounds(driver.root, 160)
+    assert len(left) < 80
+    killed = 0
+    for number, point in enumerate(points, 1):
+        if number % 3 == 1:  # else go on with what the last kill left
+            shutil.rmtree(driver.root)
+            shutil.copytree(whole, driver.root)
+        killed += driver.kill("shed", number, thread, point)[0] == KILLED
+        if number % 2:
+            for path in driver.root.glob("catalog.db*"):
+                path.unlink()
+        assert set(check_rounds(driver.root, 160)) >= set(left)
+    driver.record("shed", thread, ANY)
+    assert check_rounds(driver.root, 160) == left
+    assert killed > len(points) * 0.3, "two of three have less to do"
+
+
+def check_rounds(root: Path, count: int) -> list[int]:
+    """The newest ten are there and whole, and the next would have the next number; all that are known."""
+    tag = Tag.parse("snapshots/pump/auto")
+    with Store(root, limits=LIMITS) as store:
+        assert store.problem == ""
+        kept = store.kept(tag)
+        assert [entry.version for entry in kept] == list(range(count, count - 10, -1))
+        for id in [id for entry in kept for id in (entry.id, *entry.links)]:
+            assert id
+            store.verify(id)
+        return [entry.version for entry in store.history(tag, limit=1000)]
 
 
 def test_killed_at_each_call_of_a_start(driver: Driver) -> None:

@@ -35,6 +35,9 @@ SMALL = StoreLimits(
 JOURNALED = replace(SMALL, small_bytes=4096, journal_bytes=8 * 16 << 10)
 """The same with a journal whose segments fill soon."""
 
+TINY = replace(SMALL, segment_bytes=14 << 10, group_bytes=6 << 10, record_bytes=5 << 10)
+"""One whose segment holds a dozen rounds."""
+
 START_NS = 1_700_000_000 * 10**9
 _numbers = itertools.count(1)
 
@@ -134,6 +137,30 @@ def overwrite(path: Path, content: bytes) -> None:
     path.chmod(0o600)
     path.write_bytes(content)
     path.chmod(0o444)
+
+
+def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """All that the catalog holds, but for what only it knows: when what was saved was hashed, and rescued."""
+    queries = {
+        "records": "SELECT revision, kind, time_ns, text, note, request, rest FROM records"
+        " JOIN authors ON number = author ORDER BY revision",
+        "entries": "SELECT * FROM entries ORDER BY tag, version",
+        "tags": "SELECT * FROM tags ORDER BY tag",
+        "links": "SELECT * FROM links ORDER BY id, tag, version",
+        "states": "SELECT * FROM states ORDER BY id, revision",
+        "blobs": "SELECT id, size, iif(state < 2, saved_ns, 0), state, iif(state = 0, 0, state_ns) FROM blobs"
+        " ORDER BY id",
+        "uses": "SELECT revision, task, node, tag, version, time_ns, failed FROM uses JOIN places ON number = place",
+        "totals": "SELECT * FROM totals",
+        "head": "SELECT * FROM head",
+    }
+    with store._parts.catalog.reading() as view:
+        return {name: view.db.execute(query).fetchall() for name, query in queries.items()}
+
+
+def forget_catalog(root: Path) -> None:
+    for path in root.glob("catalog.db*"):
+        path.unlink()
 
 
 def abandon(store: Store) -> None:

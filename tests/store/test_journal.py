@@ -32,7 +32,7 @@ from udfstore.digest import BlobId
 from udfstore.errors import InternalError, NoSpace, NotFound, ReadOnly
 from udfstore.refs import Ref
 from udfstore.store import Store, osfs
-from udfstore.store.format import Format, parse, render
+from udfstore.store.format import parse
 from udfstore.store.journaled import EMPTY, HEAD_BYTES, encode_head, records_in
 from udfstore.store.small import Small
 
@@ -310,14 +310,13 @@ def test_a_full_disk_is_told(root: Path, clock: Clock, monkeypatch: pytest.Monke
             save(store, b"small")
 
 
-def test_a_store_from_before_goes_on_without_a_journal(root: Path) -> None:
-    open_store(root).close()
-    format = parse((root / "FORMAT").read_text())
-    assert format.features == ("journal",)
-    (root / "FORMAT").write_text(render(Format(format.id, format.epoch)))
+def test_an_older_release_may_open_the_store_until_something_is_journaled(root: Path) -> None:
     with open_store(root, limits=JOURNALED) as store:
-        assert read(store, save(store, b"small")) == b"small"
+        save(store, b"l" * (JOURNALED.small_bytes + 1))
+        assert parse((root / "FORMAT").read_text()).features == ()
         assert not (root / "journal").exists()
+        save(store, b"small")
+        assert parse((root / "FORMAT").read_text()).features == ("journal",)
 
 
 def test_segments_of_another_size_are_made_anew(root: Path, store: Store) -> None:

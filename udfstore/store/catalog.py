@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from queue import Empty, LifoQueue
 
@@ -29,7 +29,7 @@ from udfstore.store.records import (
 )
 from udfstore.store.view import State, View, split_links
 
-SCHEMA = 2
+SCHEMA = 3
 """Stored as `user_version`; a catalog of another schema is made anew."""
 
 JOURNAL_BYTES = 4 << 20
@@ -58,6 +58,7 @@ CREATE TABLE links (id BLOB NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NUL
     WITHOUT ROWID;
 CREATE TABLE blobs (id BLOB PRIMARY KEY, size INTEGER NOT NULL, saved_ns INTEGER NOT NULL, verified_ns INTEGER NOT NULL,
     state INTEGER NOT NULL, state_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE states (id BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (id, revision)) WITHOUT ROWID;
 CREATE INDEX blobs_saved ON blobs (saved_ns, id) WHERE state <= 1;
 CREATE TABLE places (number INTEGER PRIMARY KEY, task TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (task, node));
 CREATE TABLE uses (revision INTEGER PRIMARY KEY, place INTEGER NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL,
@@ -184,7 +185,30 @@ class Catalog:
         state = _STATES.get(record.kind)
         if state is not None:
             for id, size in record.blobs:
+                self.view.db.execute("INSERT OR IGNORE INTO states VALUES (?, ?)", (id.raw, revision))
                 self._set_state(id, size, state, record.time_ns)
+
+    def forget(self, revisions: Iterable[int]) -> None:
+        """Take records out that the log has shed, and blobs of which nothing else tells that they ever were."""
+        db, ids = self.view.db, set[bytes]()
+        for revision in revisions:
+            told = [id.raw for id, _ in self.view.blobs_of(revision)]
+            db.executemany("DELETE FROM states WHERE id = ? AND revision = ?", [(id, revision) for id in told])
+            ids.update(told)
+            query = "SELECT tag, version, id, links FROM entries WHERE revision = ?"
+            for tag, version, id, links in db.execute(query, (revision,)).fetchall():
+                rows = [(link.raw, tag, version) for link in set(split_links(links))]
+                db.executemany("DELETE FROM links WHERE id = ? AND tag = ? AND version = ?", rows)
+                db.execute("DELETE FROM entries WHERE tag = ? AND version = ?", (tag, version))
+                ids.add(id)
+            db.execute("DELETE FROM uses WHERE revision = ?", (revision,))
+            db.execute("DELETE FROM records WHERE revision = ?", (revision,))
+        db.executemany(
+            f"DELETE FROM blobs WHERE id = ? AND state = {State.ERASED:d}"
+            " AND NOT EXISTS (SELECT * FROM states s WHERE s.id = blobs.id)"
+            " AND NOT EXISTS (SELECT * FROM entries e WHERE e.id = blobs.id)",
+            [(id,) for id in ids],
+        )
 
     def set_head(self, head: Head) -> None:
         """Say how far the log is applied."""
@@ -265,7 +289,7 @@ class Catalog:
         else:
             changed = (state, time_ns, size, id.raw)
             self.view.db.execute("UPDATE blobs SET state = ?, state_ns = ?, size = ? WHERE id = ?", changed)
-        if (old is None or old.state.here) != state.here:
+        if not state.here or (old is not None and not old.state.here):
             self._set_links(id, state.here)
         was, now = (old.size if old and old.state.here else None), (size if state.here else None)
         if was != now:

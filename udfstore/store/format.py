@@ -12,10 +12,13 @@ TITLE = "udfstore store"
 VERSION = 1
 HASH = "sha256"
 JOURNAL = "journal"
-"""Small content may be durable in the journal before its file is."""
+"""The feature of a store with small content in its journal."""
 
-FEATURES = (JOURNAL,)
-"""Required features that this release understands, and gives to a new store."""
+SHED = "shed"
+"""The feature of a store whose log has shed records."""
+
+FEATURES: frozenset[str] = frozenset({JOURNAL, SHED})
+"""Required features that this release understands."""
 
 STORE_ID_BYTES = 16
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)

@@ -33,10 +33,20 @@ class _Segment:
 
 
 class Journal:
-    """The journal of an open store. `fail` is told why nothing may be written any more."""
+    """The journal of an open store.
 
-    def __init__(self, layout: Layout, store: bytes, limits: StoreLimits, fail: Callable[[str], None]) -> None:
-        self._layout, self._store, self._fail = layout, store, fail
+    `begin` is called before the first segment is made, `fail` is told why nothing may be written any more.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        store: bytes,
+        limits: StoreLimits,
+        begin: Callable[[], None],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._layout, self._store, self._begin, self._fail = layout, store, begin, fail
         self._size = limits.journal_bytes // JOURNAL_SEGMENTS
         self._delay = limits.checkpoint_s
         self._state = threading.Condition()
@@ -150,6 +160,7 @@ class Journal:
     def _make(self) -> _Segment:
         folder = self._layout.journal
         if not folder.is_dir():
+            self._begin()
             folder.mkdir(mode=0o700)
             osfs.fsync_folder(folder.parent)
         path = self._layout.journal_segment(self._made + 1)

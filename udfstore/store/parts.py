@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from udfstore.errors import NotFound, ReadOnly
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.committer import Committer
-from udfstore.store.format import JOURNAL
+from udfstore.store.format import JOURNAL, SHED
 from udfstore.store.gauges import Gauges
 from udfstore.store.journal import Journal
 from udfstore.store.limits import StoreLimits
@@ -18,7 +19,8 @@ from udfstore.store.log import FileLog
 from udfstore.store.meters import StoreMeters
 from udfstore.store.removal import Remover
 from udfstore.store.replay import replay
-from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
+from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format, require
+from udfstore.store.shedding import Shedder
 from udfstore.store.small import Lander
 
 
@@ -35,6 +37,7 @@ class Parts:
         say: Callable[[str], None],
     ) -> None:
         self.limits, self.clock = limits, clock
+        self._format_lock = threading.Lock()
         self.meters = StoreMeters()
         self.layout = find_root(path, create)
         with contextlib.ExitStack() as undo:
@@ -77,6 +80,14 @@ class Parts:
                 self.meters,
                 settle=journal.settle if journal else lambda ids: None,
             )
+            self.shedder = Shedder(
+                self.layout,
+                self.format.id,
+                self.catalog,
+                self.committer,
+                self.remover,
+                lambda: self._require(SHED),
+            )
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()
@@ -101,12 +112,22 @@ class Parts:
         return problem
 
     def _open_journal(self, undo: contextlib.ExitStack) -> Journal | None:
-        if JOURNAL not in self.format.features or not self.limits.small_bytes:
+        if not self.limits.small_bytes:
             return None
         with osfs.telling("opening the journal"):
-            journal = Journal(self.layout, self.format.id, self.limits, lambda problem: self.committer.fail(problem))
+            journal = Journal(
+                self.layout,
+                self.format.id,
+                self.limits,
+                begin=lambda: self._require(JOURNAL),
+                fail=lambda problem: self.committer.fail(problem),
+            )
         undo.callback(journal.close)
         return journal
+
+    def _require(self, feature: str) -> None:
+        with self._format_lock:
+            self.format = require(self.layout, self.format, feature)
 
     def close(self) -> None:
         """Release everything. What is queued is finished first."""

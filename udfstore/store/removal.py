@@ -6,6 +6,7 @@ The log says what shall be; the files follow. At the start `settle` brings files
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -25,7 +26,10 @@ SECOND = 1_000_000_000
 
 
 class Remover:
-    """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs."""
+    """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs.
+
+    `stopped`: what nobody waits for is left to the next sweep.
+    """
 
     def __init__(
         self,
@@ -43,17 +47,25 @@ class Remover:
         self._meters = meters
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="remover")
         self._holds: set[object] = set()
-        self._stopped = False
+        self._holding = threading.Lock()
+        self.stopped = False
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Leave in the trash whatever is removed while this is open; a sweep after it takes it."""
+        """Leave in the trash whatever is removed while this is open; a sweep after it takes it. The log keeps too."""
         hold = object()
-        self._holds.add(hold)
+        with self._holding:
+            self._holds.add(hold)
         try:
             yield
         finally:
             self._holds.discard(hold)
+
+    @contextlib.contextmanager
+    def unheld(self) -> Iterator[bool]:
+        """Whether there is no `hold`; none begins while this is open."""
+        with self._holding:
+            yield not self._holds
 
     def follow(self, condemned: Future[Deleted], now: bool) -> Future[Deleted]:
         """The future of a deletion: resolved when the record that `condemned` waits for is followed by the file."""
@@ -87,7 +99,7 @@ class Remover:
 
         def unlink() -> None:
             for start in range(0, len(ids), IN_A_RECORD):
-                if self._stopped:
+                if self.stopped:
                     return
                 with contextlib.suppress(UdfstoreError), osfs.telling("removing what snapshots kept"):
                     self._remove(ids[start : start + IN_A_RECORD], True)
@@ -105,7 +117,7 @@ class Remover:
         count = 0
         errors: list[UdfstoreError] = []
         for row in leaving:
-            if self._stopped:
+            if self.stopped:
                 break
             try:
                 if row.state_ns > now_ns:
@@ -122,7 +134,7 @@ class Remover:
 
     def stop(self) -> None:
         """Leave to the next sweep what nobody waits for: there may be more of it than there is time for an end."""
-        self._stopped = True
+        self.stopped = True
 
     def close(self) -> None:
         """Finish what is under way."""

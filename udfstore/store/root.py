@@ -6,11 +6,12 @@ import errno
 import fcntl
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from udfstore.errors import Conflict, Corrupt, Denied, NotFound, ReadOnly, UsageError
 from udfstore.store import osfs
-from udfstore.store.format import FEATURES, STORE_ID_BYTES, Format, parse, render
+from udfstore.store.format import STORE_ID_BYTES, Format, parse, render
 from udfstore.store.layout import KNOWN, RESTORING, Layout
 
 _LOCK_BYTES = 512
@@ -116,7 +117,7 @@ def is_fresh(layout: Layout) -> bool:
 
 def begin(layout: Layout) -> Format:
     """Begin to make a store: its folders, and a FORMAT that `finish` puts in place when all the rest is there."""
-    format = Format(os.urandom(STORE_ID_BYTES), features=FEATURES)
+    format = Format(os.urandom(STORE_ID_BYTES))
     fresh = layout.format.with_name("FORMAT.new")
     with osfs.telling(f"making a store at {layout.root}"):
         layout.root.chmod(0o700)
@@ -149,6 +150,15 @@ def read_format(layout: Layout) -> Format:
     with osfs.telling(f"making the folders of {layout.root}"):
         for folder in layout.folders:
             folder.mkdir(mode=0o700, exist_ok=True)
+    return format
+
+
+def require(layout: Layout, format: Format, feature: str) -> Format:
+    """Make FORMAT say, durably, that a release must know this feature; gives what it says then. Raises `OSError`."""
+    if feature in format.features:
+        return format
+    format = replace(format, features=(*format.features, feature))
+    osfs.replace_file(layout.format, render(format).encode())
     return format
 
 

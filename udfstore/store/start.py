@@ -18,6 +18,8 @@ from udfstore.store.log import FileLog, Head
 _BATCH = 1000
 """Groups or files in one transaction of a rebuild, and between two lines of progress times a hundred."""
 
+OLD = "the catalog is older than what the log has shed"
+
 
 def empty_staging(layout: Layout) -> None:
     """Forget the saves that were in flight when the last owner ended."""
@@ -40,6 +42,8 @@ def open_catalog(layout: Layout, store: bytes, log: FileLog, say: Callable[[str]
         catalog = rebuild(layout, store, log, say)
     try:
         return catalog, _catch_up(catalog, log)
+    except Unusable as reason:
+        say(f"{reason}: making it from the log and the files")
     except sqlite3.OperationalError as error:
         raise osfs.told(OSError(0, str(error)), "bringing the catalog up to date") from error
     except sqlite3.DatabaseError as error:
@@ -63,9 +67,13 @@ def _apply_rest(catalog: Catalog, log: FileLog) -> str:
         try:
             log.group_at(head)
         except (Damaged, FileNotFoundError) as damage:
+            if log.was_shed(head.segment):
+                raise Unusable(OLD) from damage
             place = f"log {head.segment:08d}, offset {head.start}"
             return f"{place}: revision {head.revision} was committed, but its group is damaged or missing ({damage})"
     for group, following in log.groups(head):
+        if group.shed():
+            raise Unusable(OLD)
         catalog.begin()
         catalog.apply_group(group, following)
         catalog.commit()

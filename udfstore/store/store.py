@@ -269,7 +269,7 @@ class Store(Reads):
         """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many.
 
         What snapshots that were let go could not take along, because somebody wanted it, goes too; and resumable
-        uploads without progress.
+        uploads without progress; and what tells of such snapshots leaves the log.
 
         Raises what kept one of them, after all the others are gone.
         """
@@ -278,7 +278,10 @@ class Store(Reads):
             self._parts.reserve.restore(self._parts.limits.floor_bytes)
         self.uploads.expire()
         self.let_go(()).result()
-        return self._parts.remover.sweep(self._parts.clock(), now)
+        try:
+            return self._parts.remover.sweep(self._parts.clock(), now)
+        finally:
+            self._parts.shedder.shed(self._parts.clock())
 
     def stop_sweeping(self) -> None:
         """Let sweeps end soon, for a process that is about to: what is left goes with the first one after a start."""
