@@ -7,17 +7,23 @@ do: a small blob is saved or loaded in one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import trio
 
 from udfstore import calls
-from udfstore.errors import TimedOut
+from udfstore.errors import TimedOut, UdfstoreError
 from udfstore.model import Caller
+from udfstore.server.handed import Piece as HandedPiece
 from udfstore.server.incoming import Incoming, Piece
 from udfstore.server.pump import Pump
 from udfstore.server.rooms import Rooms
 from udfstore.session.host import HostSession
+from udfstore.session.tokens import Token
 from udfstore.store import BlobFile, Upload
+
+DESCRIPTORS_WAITING = 16
+"""Descriptors that wait to be sent to one peer, each of them a file that is open here; others get content."""
 
 CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
@@ -103,6 +109,38 @@ class Transfers:
                 await self._rooms.writing(upload.abort)
             raise
 
+    async def copy(
+        self, number: int, caller: Caller, call: calls.Save, file: Token, nursery: trio.Nursery
+    ) -> tuple[calls.Saved, calls.Commit | None]:
+        """As `save`, with the content of a file that came along, read ahead by a task in `nursery`."""
+        incoming, scope = self.saves[number], trio.CancelScope()
+        with closing(file):
+            self._rooms.copies.check()
+            upload = await self._rooms.writing(self._rooms.service.upload, caller, call)
+            if isinstance(upload, calls.Saved):
+                return upload, None
+            assert call.size is not None, "the session takes no descriptor without a size"
+            put, pieces = trio.open_memory_channel[HandedPiece](0)
+            nursery.start_soon(self._rooms.copies.read, file, call.offset, call.size, scope, put)
+            try:
+                async for piece in pieces:
+                    if isinstance(piece, UdfstoreError):
+                        raise piece
+                    last = upload.size + len(piece) == call.size
+                    if last:
+                        await self.until(lambda: incoming.commit is not None, "commit")
+                    written = await self._rooms.writing(_write_some, upload, [piece], incoming.commit if last else None)
+                    self._meters.received("socket", len(piece))
+                    if isinstance(written, calls.Saved):
+                        return written, incoming.commit
+                raise AssertionError("a file that was read to its end has a last piece")
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await self._rooms.writing(upload.abort)
+                raise
+            finally:
+                scope.cancel()
+
     def _grant(self, number: int, amount: int) -> None:
         self._session.grant(number, amount)
         self._pump.flush()
@@ -114,8 +152,12 @@ class Transfers:
         """Send a load's content."""
         session, most = self._session, self._limits.chunk_bytes
 
-        def begin() -> tuple[calls.Loading, BlobFile, bytes]:
+        given = call.descriptor_from if session.outbox.tokens < DESCRIPTORS_WAITING else None
+
+        def begin() -> tuple[calls.Loading, BlobFile, bytes | None]:
             head, file = self._rooms.service.open(caller, call)
+            if given is not None and head.length == head.info.size >= given:
+                return head, file, None
             try:
                 return head, file, file.pread(head.offset, min(head.length, most))
             except BaseException:
@@ -123,6 +165,9 @@ class Transfers:
                 raise
 
         head, file, data = await self._rooms.reading(begin)
+        if data is None:
+            session.give(number, head, file)
+            return calls.Loaded(head.length)
         with file:
             session.head(number, head)
             sent = 0
