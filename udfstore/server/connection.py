@@ -35,7 +35,7 @@ from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
 from udfstore.server.rooms import Rooms
 from udfstore.server.streams import Streams
-from udfstore.server.transfers import Transfers
+from udfstore.server.transfers import Opened, Transfers
 from udfstore.session.events import (
     Alive,
     Committed,
@@ -253,7 +253,7 @@ class Connection:
             self._transfers.saves[number] = Incoming()
             self._start(number, self._save if file is None else partial(self._copy, file), call)
         elif isinstance(call, calls.Load):
-            self._start(number, self._load, call)
+            self._begin_load(number, call)
         elif isinstance(call, tasks.SaveSnapshot):
             self._start(number, self._take_snapshot, call)
         elif isinstance(call, calls.StreamCall):
@@ -270,6 +270,20 @@ class Connection:
             self._fault(number, self._explain(error))
         else:
             self._result(number, result)
+
+    def _begin_load(self, number: int, call: calls.Load) -> None:
+        """Answer a load with a descriptor, or begin to send its content."""
+        opened = None
+        if self._transfers.may_give(call):
+            try:
+                opened = self._transfers.give(number, self._caller, call)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fault(number, self._explain(error))
+                return
+            if isinstance(opened, calls.Loaded):
+                self._result(number, opened)
+                return
+        self._start(number, partial(self._load, opened), call)
 
     def _change(self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result]) -> None:
         """Hand a change to the committer and answer when it calls back, from its own thread."""
@@ -364,8 +378,8 @@ class Connection:
                 lambda moved: replace(saved, entry=moved.entries[0]),
             )
 
-    async def _load(self, number: int, call: calls.Load) -> None:
-        self._result(number, await self._transfers.load(number, self._caller, call))
+    async def _load(self, opened: Opened | None, number: int, call: calls.Load) -> None:
+        self._result(number, await self._transfers.load(opened, number, self._caller, call))
 
     async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
         self._result(number, await self._hosting.take(self._caller, call, self._guest))

@@ -29,6 +29,9 @@ CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
 
 
+Opened = tuple[calls.Loading, BlobFile]
+
+
 class Transfers:
     """The saves and loads of one connection."""
 
@@ -148,16 +151,27 @@ class Transfers:
 
     # --- loads ---
 
-    async def load(self, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
+    def give(self, number: int, caller: Caller, call: calls.Load) -> Opened | calls.Loaded:
+        """Answer a load with a descriptor, if the blob is large enough for the peer; else gives what `load` sends.
+
+        Files are opened here: that is as quick as to ask the catalog for a name.
+        """
+        head, file = self._rooms.service.open(caller, call)
+        if call.descriptor_from is None or not head.length == head.info.size >= call.descriptor_from:
+            return head, file
+        self._session.give(number, head, file)
+        return calls.Loaded(head.length)
+
+    def may_give(self, call: calls.Load) -> bool:
+        """Whether the peer takes a descriptor, and does not let too many wait."""
+        return call.descriptor_from is not None and self._session.outbox.tokens < DESCRIPTORS_WAITING
+
+    async def load(self, opened: Opened | None, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
         """Send a load's content."""
         session, most = self._session, self._limits.chunk_bytes
 
-        given = call.descriptor_from if session.outbox.tokens < DESCRIPTORS_WAITING else None
-
-        def begin() -> tuple[calls.Loading, BlobFile, bytes | None]:
-            head, file = self._rooms.service.open(caller, call)
-            if given is not None and head.length == head.info.size >= given:
-                return head, file, None
+        def begin() -> tuple[calls.Loading, BlobFile, bytes]:
+            head, file = opened or self._rooms.service.open(caller, call)
             try:
                 return head, file, file.pread(head.offset, min(head.length, most))
             except BaseException:
@@ -165,9 +179,6 @@ class Transfers:
                 raise
 
         head, file, data = await self._rooms.reading(begin)
-        if data is None:
-            session.give(number, head, file)
-            return calls.Loaded(head.length)
         with file:
             session.head(number, head)
             sent = 0
