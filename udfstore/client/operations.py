@@ -183,16 +183,10 @@ def find(talk: Conversation, ref: Ref) -> Operation:
 
 
 def _found(talk: Conversation, number: int) -> Operation:
-    """The head of a load; where that brings a descriptor, with the end of the call. Who takes it closes the file."""
+    """The head of a load. Who takes it closes its file."""
     found = yield from _event(talk, number)
     if not isinstance(found, Found):
         raise InternalError("a load that begins with something else than its head", got=type(found).__name__)
-    if found.file is not None:
-        try:
-            yield from _event(talk, number)
-        except BaseException:
-            found.file.close()
-            raise
     return found
 
 

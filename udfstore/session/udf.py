@@ -171,6 +171,9 @@ class UdfSession:
         lost = message.descriptor and file is None
         if lost:
             self.tokens.lose()
+        if known and file is not None:  # all is here; the result, which is still to come, says no more
+            self._end(message.call)
+            self._withdrawn.add(message.call)
         if known:
             return Found(message.call, head, file, lost)
         if file is not None:
