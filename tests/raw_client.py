@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import io
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,14 @@ SECONDS = 20.0
 class RawClient:
     """A connection to a socket, greeted unless told otherwise."""
 
-    def __init__(self, path: Path, *, credit: bool = True, greet: bool = True) -> None:
+    def __init__(self, path: Path, *, credit: bool = True, greet: bool = True, descriptors: bool = False) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(SECONDS)
         self._reader = FrameReader(limits.of_hosts_of_nodes(plain_bytes=limits.PLAIN_BYTES))
         self._came: list[pb.Request] = []
+        self._descriptors = descriptors
+        self.files: list[io.FileIO] = []
+        """What came along, in order."""
         try:
             self.socket.connect(str(path))
             if greet:
@@ -35,7 +39,7 @@ class RawClient:
     def begin(self, credit: bool) -> None:
         """Hear the welcome and say hello."""
         self.welcome = self.until("welcome").welcome
-        self.send(pb.Response(hello=pb.Hello(protocol=1, credit=credit)))
+        self.send(pb.Response(hello=pb.Hello(protocol=1, credit=credit, descriptors=self._descriptors)))
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +47,16 @@ class RawClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for file in self.files:
+            file.close()
         self.socket.close()
+
+    def hand_over(self, number: int, descriptor: int, size: int, *, commit: bool = True, **op: object) -> None:
+        """A save by descriptor."""
+        save = pb.Save(size=size, descriptor=True, **op)  # type: ignore[arg-type]
+        self.send_bytes(codec.encode(pb.Response(call=pb.Call(call=number, save=save))), [descriptor])
+        if commit:
+            self.send(pb.Response(commit=pb.Commit(call=number, size=size)))
 
     def send(self, *envelopes: pb.Response) -> None:
         self.send_bytes(b"".join(map(codec.encode, envelopes)))
@@ -65,7 +78,8 @@ class RawClient:
         """The next message. Raises `EOFError` at the end of the conversation."""
         while not self._came:
             try:
-                data = self.socket.recv(1 << 18)
+                data, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 18, 16)
+                self.files += [io.FileIO(descriptor) for descriptor in descriptors]
             except ConnectionResetError:
                 data = b""
             if not data:

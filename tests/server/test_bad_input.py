@@ -9,13 +9,13 @@ import hashlib
 import os
 import select
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from live_server import LiveServer
+from live_server import LiveServer, until_gone
 from raw_client import RawClient
 
 from udfstore._pb import udfstore_pb2 as pb
@@ -23,15 +23,6 @@ from udfstore.wire import codec, limits, varint
 
 CONTENT = b"some content"
 HELLO = pb.Response(hello=pb.Hello(protocol=1, credit=True))
-
-
-def until_gone(found: Callable[[], object], what: str) -> None:
-    """Look until nothing is found, without sleeping."""
-    for _ in range(20_000):
-        if not found():
-            return
-        os.sched_yield()
-    raise AssertionError(f"still there: {what}")
 
 
 def writable(connection: socket.socket) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -49,6 +50,7 @@ from udfstore.session.events import (
     Withdrawn,
 )
 from udfstore.session.host import HostSession, State
+from udfstore.session.tokens import Token
 from udfstore.snapshots import check_name
 from udfstore.store import BlobFile
 from udfstore.version import __version__
@@ -83,6 +85,7 @@ class Connection:
                 calls=rooms.limits.calls,
                 session=caller.session,
                 save_credit=rooms.limits.first_window_bytes,
+                descriptors=True,
             ),
             rooms.limits.plain_bytes,
         )
@@ -97,7 +100,7 @@ class Connection:
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
         self._ended = False
         self._reading = trio.CancelScope()
-        self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed)
+        self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed, rooms.copies.close)
         self._transfers = Transfers(self._session, self._pump, rooms, self._changed)
         self._meter = rooms.service.meters.conversation("socket", self._transfers.buffered)
         self._streams = Streams(self._session, self._pump, rooms, self._changed)
@@ -119,6 +122,9 @@ class Connection:
                     nursery.cancel_scope.cancel()
             except* Broken as broken:
                 self._log.debug("connection broke", reason=str(broken.exceptions[0]), **self._peer)
+            finally:
+                self._session.tokens.close()
+                self._session.outbox.close()
 
     def drain(self) -> None:
         """The server stops: take no new calls, end the watches, let the others finish."""
@@ -196,7 +202,7 @@ class Connection:
         self._taking = True
         match event:
             case Opened():
-                self._open(event.call, event.op)
+                self._open(event.call, event.op, event.file)
             case Content():
                 self._transfers.take(event.call, event.data)
             case Committed():
@@ -226,7 +232,8 @@ class Connection:
         self._taking = False
         self._rooms.service.register.heard(self._caller, time.time_ns())
         while self._fresh:
-            self._start(*self._fresh.popitem(), self._save)
+            number, call = self._fresh.popitem()
+            self._start(number, self._save, call)
         self._pump.flush()
         self._look_round()
 
@@ -252,7 +259,7 @@ class Connection:
             self.end(self._explain(error))
         self._look_round()
 
-    def _open(self, number: int, call: calls.Call) -> None:
+    def _open(self, number: int, call: calls.Call, file: Token | None) -> None:
         service = self._rooms.service
         service.register.called(self._caller)
         kind = type(call)
@@ -263,17 +270,20 @@ class Connection:
             self._change(number, lambda: service.change[kind](self._caller, call))
         elif isinstance(call, calls.Save):
             self._transfers.saves[number] = Incoming()
-            self._fresh[number] = call
+            if file is None:
+                self._fresh[number] = call
+            else:
+                self._start(number, self._copy, call, file)
         elif isinstance(call, calls.Load):
             self._begin_load(number, call)
         elif isinstance(call, tasks.SaveSnapshot):
-            self._start(number, call, self._take_snapshot)
+            self._start(number, self._take_snapshot, call)
         elif isinstance(call, calls.StreamCall):
             if isinstance(call, HELD_OPEN):
                 self._watches.add(number)
-            self._start(number, call, self._stream)
+            self._start(number, self._stream, call)
         else:
-            self._start(number, call, self._ask)
+            self._start(number, self._ask, call)
 
     def _committed(self, number: int, commit: calls.Commit) -> None:
         """All content of a save is here: a small one that came in one go needs no task and no thread of its own."""
@@ -285,17 +295,6 @@ class Connection:
             call, content = self._fresh.pop(number), b"".join(self._transfers.saves.pop(number).take())
             self._change(number, lambda: self._rooms.service.save_small(self._caller, call, content, commit))
 
-    def _begin_load(self, number: int, call: calls.Load) -> None:
-        """Answer a short load at once, if the kernel has its bytes at hand; else in a task."""
-        try:
-            opened = self._rooms.service.open(self._caller, call)
-            if self._transfers.load_now(number, *opened):
-                self._result(number, calls.Loaded(opened[0].length))
-            else:
-                self._start(number, opened, self._load)
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
-            self._fault(number, self._explain(error))
-
     def _answer(self, number: int, ask: Callable[[], calls.Result]) -> None:
         try:
             result = ask()
@@ -303,6 +302,21 @@ class Connection:
             self._fault(number, self._explain(error))
         else:
             self._result(number, result)
+
+    def _begin_load(self, number: int, call: calls.Load) -> None:
+        """Answer a load with a descriptor, or with content that is at hand; else begin to send its content.
+
+        The file is opened here: that is as quick as to ask the catalog.
+        """
+        try:
+            head, file = self._rooms.service.open(self._caller, call)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
+            self._fault(number, self._explain(error))
+            return
+        if self._transfers.load_at_once(number, call, head, file):
+            self._result(number, calls.Loaded(head.length))
+        else:
+            self._start(number, self._load, head, file)
 
     def _change(
         self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result] = _as_it_is
@@ -348,14 +362,14 @@ class Connection:
 
     # --- calls that take a task ---
 
-    def _start(self, number: int, what: Any, run: Callable[[int, Any], Any]) -> None:
+    def _start(self, number: int, run: Callable[..., Any], *what: object) -> None:
         scope = self._tasks[number] = trio.CancelScope()
-        self._nursery.start_soon(self._run, number, scope, what, run)
+        self._nursery.start_soon(self._run, number, scope, partial(run, number, *what))
 
-    async def _run(self, number: int, scope: trio.CancelScope, what: Any, run: Callable[[int, Any], Any]) -> None:
+    async def _run(self, number: int, scope: trio.CancelScope, run: Callable[[], Any]) -> None:
         try:
             with scope:
-                await run(number, what)
+                await run()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
             self._fault(number, self._explain(error))
         finally:
@@ -388,7 +402,12 @@ class Connection:
         self._result(number, await self._rooms.looking(long, answer, self._caller, call))
 
     async def _save(self, number: int, call: calls.Save) -> None:
-        saved, commit = await self._transfers.save(number, self._caller, call)
+        self._saved(number, *await self._transfers.save(number, self._caller, call))
+
+    async def _copy(self, number: int, call: calls.Save, file: Token) -> None:
+        self._saved(number, *await self._transfers.copy(number, self._caller, call, file, self._nursery))
+
+    def _saved(self, number: int, saved: calls.Saved, commit: calls.Commit | None) -> None:
         if commit is None or commit.target is None:
             self._result(number, saved)
         else:
@@ -398,8 +417,8 @@ class Connection:
                 lambda moved: replace(saved, entry=moved.entries[0]),
             )
 
-    async def _load(self, number: int, opened: tuple[calls.Loading, BlobFile]) -> None:
-        self._result(number, await self._transfers.load(number, *opened))
+    async def _load(self, number: int, head: calls.Loading, file: BlobFile) -> None:
+        self._result(number, await self._transfers.load(number, head, file))
 
     async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
         self._result(number, await self._hosting.take(self._caller, call, self._guest))

@@ -7,20 +7,26 @@ do: a small blob is saved or loaded in one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import trio
 
 from udfstore import calls
-from udfstore.errors import TimedOut
+from udfstore.errors import TimedOut, UdfstoreError
 from udfstore.model import Caller
+from udfstore.server.handed import Piece as HandedPiece
 from udfstore.server.incoming import Incoming, Piece
 from udfstore.server.pump import Pump
 from udfstore.server.rooms import Rooms
 from udfstore.session.host import HostSession
+from udfstore.session.tokens import Token
 from udfstore.store import BlobFile, Upload
 
-AT_ONCE_BYTES = 64 * 1024
-"""Content of a load that is sent on the spot: the kernel gives so much faster than a thread wakes."""
+DESCRIPTORS_WAITING = 16
+"""Descriptors that wait to be sent to one peer, each of them a file that is open here; others get content."""
+
+AT_HAND_BYTES = 64 * 1024
+"""Content that is sent on the spot where that does not wait for the disk: to copy so much takes microseconds."""
 
 CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
@@ -107,6 +113,38 @@ class Transfers:
                 await self._rooms.writing(upload.abort)
             raise
 
+    async def copy(
+        self, number: int, caller: Caller, call: calls.Save, file: Token, nursery: trio.Nursery
+    ) -> tuple[calls.Saved, calls.Commit | None]:
+        """As `save`, with the content of a file that came along, read ahead by a task in `nursery`."""
+        incoming, scope = self.saves[number], trio.CancelScope()
+        with closing(file):
+            self._rooms.copies.check()
+            upload = await self._rooms.writing(self._rooms.service.upload, caller, call)
+            if isinstance(upload, calls.Saved):
+                return upload, None
+            assert call.size is not None, "the session takes no descriptor without a size"
+            put, pieces = trio.open_memory_channel[HandedPiece](0)
+            nursery.start_soon(self._rooms.copies.read, file, call.offset, call.size, scope, put)
+            try:
+                async for piece in pieces:
+                    if isinstance(piece, UdfstoreError):
+                        raise piece
+                    last = upload.size + len(piece) == call.size
+                    if last:
+                        await self.until(lambda: incoming.commit is not None, "commit")
+                    written = await self._rooms.writing(_write_some, upload, [piece], incoming.commit if last else None)
+                    self._meters.received("socket", len(piece))
+                    if isinstance(written, calls.Saved):
+                        return written, incoming.commit
+                raise AssertionError("a file that was read to its end has a last piece")
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await self._rooms.writing(upload.abort)
+                raise
+            finally:
+                scope.cancel()
+
     def _grant(self, number: int, amount: int) -> None:
         self._session.grant(number, amount)
         self._pump.flush()
@@ -114,18 +152,24 @@ class Transfers:
 
     # --- loads ---
 
-    def load_now(self, number: int, head: calls.Loading, file: BlobFile) -> bool:
-        """Send a load's content, and close the file, if that is little and can be had without waiting for anything."""
-        credit = self._session.credit(number)
-        if head.length > AT_ONCE_BYTES or (credit is not None and credit < head.length):
+    def load_at_once(self, number: int, call: calls.Load, head: calls.Loading, file: BlobFile) -> bool:
+        """Answer a load with a descriptor, or with content that is at hand; False: that takes a task of its own.
+
+        A descriptor goes to a peer that takes one of such a blob, and does not let too many wait.
+        """
+        session, least, credit = self._session, call.descriptor_from, self._session.credit(number)
+        if least is not None and head.length == head.info.size >= least and session.outbox.tokens < DESCRIPTORS_WAITING:
+            session.give(number, head, file)
+            return True
+        if head.length > AT_HAND_BYTES or (credit is not None and credit < head.length):
             return False
         data = file.pread_nowait(head.offset, head.length)
         if data is None:
             return False
         file.close()
-        self._session.head(number, head)
+        session.head(number, head)
         if data:
-            self._session.chunk(number, data)
+            session.chunk(number, data)
         self._meters.sent("socket", len(data))
         return True
 

@@ -12,6 +12,7 @@ from udfstore import calls, tasks
 from udfstore.errors import UdfstoreError
 from udfstore.model import Claim
 from udfstore.model import Event as TagEvent
+from udfstore.session.tokens import Token
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -31,6 +32,8 @@ class Welcome:
     credit: bool = True
     save_credit: int = 0
     """Content bytes that a save without an announced ID may send before any are granted."""
+    descriptors: bool = False
+    """Whether the socket passes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The UDF opened a call."""
+    """The UDF opened a call. `file`: the descriptor that a save brought; whoever takes the event closes it."""
 
     call: int
     op: calls.Call
+    file: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,15 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A load's blob; its content follows."""
+    """A load's blob; its content follows, or came as `file`, a descriptor that whoever takes the event closes.
+
+    `lost`: neither, because the descriptor was lost on the way.
+    """
 
     call: int
     head: calls.Loading
+    file: Token | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

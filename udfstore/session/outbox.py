@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from udfstore.session.tokens import Token
+
 Buffers = tuple[bytes | memoryview, ...]
 """The bytes of one frame in parts, to be sent in this order."""
+
+Send = Callable[[list[memoryview], Token | None], int]
+"""Sends buffers, and the descriptor that belongs to their first byte; tells how many bytes went."""
 
 TAKE_BYTES = 64 * 1024
 """What is sent at once, unless a single chunk is longer: enough to make one system call worth it, and a small save or
@@ -24,9 +29,13 @@ class Outbox:
     """What one side of a conversation still has to send."""
 
     def __init__(self) -> None:
-        self._small: deque[bytes] = deque()
+        self._small: deque[tuple[bytes, Token | None]] = deque()
         self._lanes: dict[int, deque[Buffers]] = {}
         self._sending: list[memoryview] = []
+        self._token: Token | None = None
+        """What goes with the first byte of `_sending`."""
+        self.tokens = 0
+        """Descriptors that wait."""
         self.small_bytes = 0
         """Of the small frames that wait."""
         self.bytes = 0
@@ -40,10 +49,17 @@ class Outbox:
         self.bytes += len(frame)
         lane = self._lanes.get(call)
         if lane is None:
-            self._small.append(frame)
+            self._small.append((frame, None))
             self.small_bytes += len(frame)
         else:
             lane.append((frame,))
+
+    def put_with(self, frame: bytes, token: Token) -> None:
+        """A small frame that brings a descriptor, which is closed once it is sent, or by `close`."""
+        self.bytes += len(frame)
+        self._small.append((frame, token))
+        self.small_bytes += len(frame)
+        self.tokens += 1
 
     def put_chunk(self, call: int, head: bytes, data: bytes | memoryview) -> None:
         """A chunk of a call; `data` is kept, not copied."""
@@ -58,8 +74,15 @@ class Outbox:
         """Forget what the call has waiting."""
         self.bytes -= sum(len(part) for frame in self._lanes.pop(call, ()) for part in frame)
 
-    def flush(self, send: Callable[[list[memoryview]], int]) -> bool:
-        """Send until nothing waits; `send` takes buffers and tells how many bytes went. True if any did.
+    def close(self) -> None:
+        """Nothing is sent any more: close the descriptors that wait."""
+        self._close_token()
+        while self._small:
+            _, self._token = self._small.popleft()
+            self._close_token()
+
+    def flush(self, send: Send) -> bool:
+        """Send until nothing waits. True if any bytes went.
 
         What `send` raises (a socket that would block) passes through; the next flush goes on where this one stopped.
         """
@@ -67,7 +90,8 @@ class Outbox:
         while self:
             if not self._sending:
                 self._sending = self._take()
-            sent = send(self._sending)
+            sent = send(self._sending, self._token)
+            self._close_token()
             sent_any = sent_any or sent > 0
             self.bytes -= sent
             while self._sending and sent >= len(self._sending[0]):
@@ -76,15 +100,26 @@ class Outbox:
                 self._sending[0] = self._sending[0][sent:]
         return sent_any
 
+    def _close_token(self) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            token.close()
+            self.tokens -= 1
+
     def _take(self) -> list[memoryview]:
-        """The next buffers to send: all small frames, then chunks in turn, up to a bound; at least one frame."""
+        """The next buffers to send: a frame with a descriptor, or small frames and then chunks, up to a bound."""
         taken: list[bytes | memoryview] = []
         size = 0
         while self._small and len(taken) < TAKE_FRAMES and size < TAKE_BYTES:
-            taken.append(self._small.popleft())
-            size += len(taken[-1])
+            if taken and self._small[0][1] is not None:
+                break
+            frame, self._token = self._small.popleft()
+            taken.append(frame)
+            size += len(frame)
+            if self._token is not None:
+                break
         self.small_bytes -= size
-        while self._lanes and len(taken) < TAKE_FRAMES:
+        while self._lanes and len(taken) < TAKE_FRAMES and self._token is None:
             call, lane = next(iter(self._lanes.items()))
             size += sum(map(len, lane[0]))
             if taken and size > TAKE_BYTES:
