@@ -144,8 +144,7 @@ class Service:
 
     def _open(self, caller: Caller, ref: Ref) -> tuple[Resolved, BlobFile]:
         try:
-            found = self.store.resolve(ref)
-            return found, self.store.open(found.id)
+            return self.store.open_ref(ref)
         except (Gone, Corrupt) as error:  # the second also where it is being removed at this moment
             if ref.id is None or not self.backups.held_for(caller):
                 raise

@@ -362,14 +362,19 @@ class HostSession:
             self._calls[number].credit -= len(data)
             self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
 
-    def pages(self, number: int, items: Iterable[calls.Item | TagEvent]) -> Iterator[pb.Page]:
-        """The pages that hold these items, each to be sent with `page` once there is credit for it."""
-        return answers.pages_to_pb(number, items)
+    @staticmethod
+    def pages(items: Iterable[calls.Item | TagEvent]) -> Iterator[pb.Page]:
+        """The pages that hold these items, each to be sent with `page` once there is credit for it.
+
+        They may be sent again, by any session.
+        """
+        return answers.pages_to_pb(items)
 
     def page(self, number: int, page: pb.Page) -> None:
         """One page of a stream."""
         if number in self._calls:
             self._calls[number].credit -= 1
+            page.call = number
             self._put(pb.Request(page=page))
 
     def result(self, number: int, result: calls.Result) -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
-from queue import Empty, LifoQueue
+from types import TracebackType
 
 from udfstore.digest import BlobId
 from udfstore.errors import Busy, Corrupt, InternalError, UdfstoreError
@@ -83,13 +84,40 @@ class Unusable(Exception):
     """A catalog file that is not one of this store, or not whole: make it anew."""
 
 
+class Reading:
+    """What `Catalog.reading` gives. A class of its own, because every read of the store passes through it: a generator
+    around another takes as long as the question to SQLite."""
+
+    __slots__ = ("_catalog", "_db")
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __enter__(self) -> View:
+        try:
+            self._db = self._catalog.take_reader()
+        except sqlite3.Error as error:
+            raise _told(error) from error
+        return View(self._db)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._catalog.give_reader(self._db)
+        except sqlite3.Error as failed:
+            raise _told(failed) from failed
+        if isinstance(error, sqlite3.Error):
+            raise _told(error) from error
+
+
 class Catalog:
     """The catalog of one store, open. `view` is the writing connection seen as nouns."""
 
     def __init__(self, path: Path, store: bytes) -> None:
         """Open an existing catalog. Raises `Unusable`."""
         self._path = path
-        self._readers: LifoQueue[sqlite3.Connection] = LifoQueue()
+        self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
         self._authors: dict[str, int] = {}
         if not path.exists():
@@ -105,36 +133,32 @@ class Catalog:
             raise Unusable(str(error)) from error
         self.view = View(db)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[View]:
+    def reading(self) -> Reading:
         """A view that holds still: everything read in the body belongs to one revision. For any thread.
 
         Raises `Corrupt` for a damaged catalog, `Busy` or `InternalError` for one that cannot be read at present.
         """
-        try:
-            with self._reader() as db:
-                yield View(db)
-        except sqlite3.Error as error:
-            raise _told(error) from error
+        return Reading(self)
 
-    @contextlib.contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
+    def take_reader(self) -> sqlite3.Connection:
+        """A connection for `Reading`, in a transaction."""
         try:
-            db = self._readers.get_nowait()
-        except Empty:
+            db = self._readers.pop()
+        except IndexError:
             db = _connect(self._path)
+        db.execute("BEGIN")
+        return db
+
+    def give_reader(self, db: sqlite3.Connection) -> None:
+        """Take it back."""
         try:
-            db.execute("BEGIN")
-            try:
-                yield db
-            finally:
-                if db.in_transaction:  # some errors end it
-                    db.execute("COMMIT")
+            if db.in_transaction:  # some errors end it
+                db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.close()
             else:
-                self._readers.put(db)
+                self._readers.append(db)
             if self._closed:
                 self._close_readers()
 
@@ -244,9 +268,9 @@ class Catalog:
         self.view.db.close()
 
     def _close_readers(self) -> None:
-        with contextlib.suppress(Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                self._readers.get_nowait().close()
+                self._readers.pop().close()
 
     def _author(self, text: str) -> int:
         number = self._authors.get(text)

@@ -172,9 +172,9 @@ class Committer:
             try:
                 while jobs:
                     self._commit_some(jobs)
-                self._log.prepare()
-                if self._lander is not None:
-                    self._lander.prepare()
+                    self._log.prepare()
+                    if self._lander is not None:
+                        self._lander.prepare()
             except Exception as error:  # noqa: BLE001 - whoever waits must be told even of a bug of ours
                 self._give_up(jobs, f"the committer failed: {error!r}", InternalError)
 

@@ -23,7 +23,7 @@ from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
 from udfstore.store.parts import Parts
 from udfstore.store.reads import Reads
-from udfstore.store.resolve import check_size, resolve
+from udfstore.store.resolve import Resolved, check_size, resolve
 from udfstore.store.resumable import Uploads
 from udfstore.store.small import Elsewhere, Small
 from udfstore.store.upload import Upload, Yard, check_announced
@@ -215,18 +215,22 @@ class Store(Reads):
 
     def open(self, id: BlobId) -> BlobFile:
         """Open a blob for reading; its content is not hashed. Raises `NotFound`, `Gone`, `Corrupt`."""
-        file, row = self._open(id)
+        return self.open_ref(Ref.of(id))[1]
+
+    def open_ref(self, ref: Ref) -> tuple[Resolved, BlobFile]:
+        """What a ref names, and its file as by `open`: one look into the catalog for both."""
+        found, row, file = self._open(ref)
         try:
-            check_size(id, row, file.size)
+            check_size(found.id, row, file.size)
         except Corrupt:
             file.close()
             raise
-        return file
+        return found, file
 
     def verify(self, id: BlobId) -> BlobInfo:
         """Hash a blob's file. One that does not match its name goes to quarantine (`Corrupt`); saving heals it."""
         found: BlobId | Corrupt
-        with self._open(id)[0] as file:
+        with self._open(Ref.of(id))[2] as file:
             try:
                 found = hash_file(file)
             except Corrupt as cut_off:
@@ -339,13 +343,13 @@ class Store(Reads):
         if self.problem:
             raise ReadOnly(f"the store takes no writes: {self.problem}")
 
-    def _open(self, id: BlobId) -> tuple[BlobFile, BlobRow | None]:
+    def _open(self, ref: Ref) -> tuple[Resolved, BlobRow | None, BlobFile]:
         with self._reads() as view:
-            resolve(view, self._parts.files, Ref.of(id))
-            row = view.blob(id)
+            found = resolve(view, self._parts.files, ref)
+            id, row = found.id, view.blob(found.id)
         with osfs.telling(f"opening blob {id.short}"):
             try:
-                return self._parts.files.open(id), row
+                return found, row, self._parts.files.open(id)
             except FileNotFoundError:
                 check_size(id, row, None)
                 raise
