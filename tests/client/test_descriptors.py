@@ -202,7 +202,7 @@ def test_a_server_with_its_hands_full_gets_content(large: Path) -> None:
                 event.file.close()
                 host.fault(event.call, Busy("later"))
             elif isinstance(event, Opened):
-                host.grant(event.call, size)
+                host.grant(event.call, 2 * size)
             elif isinstance(event, Committed) and host.is_open(event.call):
                 host.result(event.call, saved)
 

@@ -158,6 +158,7 @@ class Transfers:
         if least is None or not head.length == head.info.size >= least or session.outbox.tokens >= DESCRIPTORS_WAITING:
             return None
         session.give(number, head, file)
+        self._meters.sent("socket", head.length)
         return calls.Loaded(head.length)
 
     async def load(self, number: int, head: calls.Loading, file: BlobFile) -> calls.Loaded:
