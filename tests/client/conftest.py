@@ -13,7 +13,8 @@ from kit import ServerProcess
 import udfstore
 from udfstore.aio import connect
 
-KINDS = ("socket", "local", "trio", "asyncio")
+KINDS = ("socket", "chunks", "local", "trio", "asyncio")
+"""`socket` and the loops pass descriptors; `chunks` is a socket that passes none."""
 Connect = Callable[[Path], Any]
 
 
@@ -37,8 +38,8 @@ def open_as(portals: Callable[[str], BlockingPortal]) -> Iterator[Callable[[str,
     with ExitStack() as stack:
 
         def open_one(kind: str, socket: Path) -> Any:
-            if kind == "socket":
-                return stack.enter_context(udfstore.connect(socket))
+            if kind in ("socket", "chunks"):
+                return stack.enter_context(udfstore.connect(socket, descriptors=kind == "socket"))
             portal = portals(kind)
 
             async def connected() -> Any:

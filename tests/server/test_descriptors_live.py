@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import trio
 from inside import LIMITS, Inside, Peer
 from live_server import LiveServer, until_gone
 from raw_client import RawClient
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import MockClock
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.server.handed import COPIES
@@ -294,18 +294,17 @@ def test_those_of_many_frames_at_once_find_them(client: RawClient, tmp_path: Pat
 
 
 @pytest.fixture
-def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
-    """Makes reading from the file of that inode never return, as on a file system whose server is away."""
-    inodes: set[int] = set()
-    over, real = threading.Event(), os.preadv
+def reads_that_hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
+    """No read of a file that was handed over returns, as on a file system whose server is away. Counts them."""
+    begun, over = threading.Semaphore(0), threading.Event()
 
     def preadv(number: int, buffers: list[memoryview], offset: int, flags: int = 0) -> int:
-        if os.fstat(number).st_ino in inodes:
-            over.wait()
-        return real(number, buffers, offset, flags)
+        begun.release()
+        over.wait()
+        return 0
 
     monkeypatch.setattr(os, "preadv", preadv)
-    yield inodes.add
+    yield begun
     over.set()
 
 
@@ -317,18 +316,17 @@ async def hand_over(peer: Peer, number: int, descriptor: int, size: int) -> None
 
 
 async def test_files_that_hang_hold_up_nobody_else(
-    tmp_path: Path, mock_clock: MockClock, hung: Callable[[int], None]
+    tmp_path: Path, mock_clock: MockClock, reads_that_hang: threading.Semaphore
 ) -> None:
     hello = pb.Hello(protocol=1, credit=True, descriptors=True)
     (tmp_path / "file").write_bytes(b"content")
     with Store(tmp_path / "root", create=True) as store, (tmp_path / "file").open("rb") as file:
-        hung(os.fstat(file.fileno()).st_ino)
         async with trio.open_nursery() as nursery:
             inside = Inside(store, nursery)
             async with inside.connected(hello) as peer:
                 for number in range(1, COPIES + 1):
                     await hand_over(peer, number, file.fileno(), 7)
-                await wait_all_tasks_blocked()
+                    await trio.to_thread.run_sync(reads_that_hang.acquire)
                 await hand_over(peer, 20, file.fileno(), 7)
                 fault = (await peer.until("fault")).fault
                 assert (fault.call, fault.code) == (20, "busy")
@@ -336,7 +334,6 @@ async def test_files_that_hang_hold_up_nobody_else(
                 await peer.send(pb.Response(chunk=pb.Chunk(call=21, data=b"content")))
                 await peer.send(pb.Response(commit=pb.Commit(call=21, size=7)))
                 assert (await peer.until("result")).result.call == 21
-                await wait_all_tasks_blocked()
                 mock_clock.jump(LIMITS.progress_seconds)
                 codes = [(await peer.until("fault")).fault.code for _ in range(COPIES)]
                 assert codes == ["timeout"] * COPIES

@@ -193,7 +193,7 @@ def test_the_server_answers_as_recorded(path: Path, live: LiveServer) -> None:
 @pytest.mark.parametrize("name", CLIENTS)
 def test_the_client_asks_as_recorded(name: str, tmp_path: Path) -> None:
     replayed = Replayed(FOLDER / f"{name}.transcript", tmp_path / "s")
-    with replayed as outcome, udfstore.connect(tmp_path / "s") as store:
+    with replayed as outcome, udfstore.connect(tmp_path / "s", descriptors=False) as store:
         CLIENTS[name](store)
     assert not isinstance(outcome[0], Exception), outcome[0]
     assert not (tmp_path / "s").exists()

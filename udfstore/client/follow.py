@@ -222,7 +222,10 @@ class Follower(Following[Model]):
         if not self.has(entry):
             try:
                 with self._store._open(entry.ref, self._called_off) as blob:
-                    self.put(self._loader(blob), entry)
+                    value = self._loader(blob)
+                if self._stopped:
+                    return
+                self.put(value, entry)
             except Exception as error:
                 if self._stopped:
                     return

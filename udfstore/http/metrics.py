@@ -59,7 +59,7 @@ METRICS = (
     Told("udfstore_call_seconds", "histogram", "Time from a call to its end, of calls that are not endless.", _CALL),
     Told("udfstore_calls_open", "gauge", "Calls under way; save, load, put-blobs, get-blobs are transfers.", _CALL),
     Told("udfstore_content_received_bytes_total", "counter", "Bytes of content that came in.", ("front",)),
-    Told("udfstore_content_sent_bytes_total", "counter", "Bytes of content that went out.", ("front",)),
+    Told("udfstore_content_sent_bytes_total", "counter", "Bytes of content that went out, also as files.", ("front",)),
     Told("udfstore_connections", "gauge", "Connections at present.", ("front",)),
     Told("udfstore_connections_total", "counter", "Connections since the start.", ("front",)),
     Told("udfstore_connections_refused_total", "counter", "Connections that were turned away.", ("front",)),

@@ -20,7 +20,7 @@ COPIES = 8
 """Threads that read such files, and those that are left behind in one: when all are taken, others send chunks."""
 
 PIECE_BYTES = 1024 * 1024
-"""Of one read: as a chunk."""
+"""Of one read: as the largest chunk."""
 
 Piece = memoryview | UdfstoreError
 

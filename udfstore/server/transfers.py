@@ -160,6 +160,7 @@ class Transfers:
         session, least, credit = self._session, call.descriptor_from, self._session.credit(number)
         if least is not None and head.length == head.info.size >= least and session.outbox.tokens < DESCRIPTORS_WAITING:
             session.give(number, head, file)
+            self._meters.sent("socket", head.length)
             return True
         if head.length > AT_HAND_BYTES or (credit is not None and credit < head.length):
             return False
