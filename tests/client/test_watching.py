@@ -115,6 +115,7 @@ def test_a_watch_over_a_killed_server_has_no_gap_and_no_repeat(
     own_server: ServerProcess, connect_to: Callable[[Path], Any], content: Content
 ) -> None:
     moves = 200
+    begun = threading.Event()
     half_way = [threading.Event() for _ in range(2)]
     watcher = connect_to(own_server.socket)
     with udfstore.connect(own_server.socket) as mover:
@@ -123,6 +124,7 @@ def test_a_watch_over_a_killed_server_has_no_gap_and_no_repeat(
         def watch() -> list[int]:
             seen: list[int] = []
             for event in watcher.watch("models/"):
+                begun.set()
                 seen += [entry.version for entry in event.entries]
                 for number, reached in enumerate(half_way, 1):
                     if len(seen) >= 60 * number:
@@ -134,7 +136,9 @@ def test_a_watch_over_a_killed_server_has_no_gap_and_no_repeat(
         def move() -> list[int]:
             return [mover.tag("models/x", id).version for _ in range(moves)]
 
-        watching, moving = in_thread(watch), in_thread(move)
+        watching = in_thread(watch)
+        assert begun.wait(SECONDS), "what was moved before would not be told"
+        moving = in_thread(move)
         for reached in half_way:
             assert reached.wait(SECONDS)
             own_server.restart()
