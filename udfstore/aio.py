@@ -29,12 +29,14 @@ from udfstore.client import arguments, operations, where
 from udfstore.client.admin_async import AsyncAdminCalls
 from udfstore.client.asynchronous import AsyncLink, Opening
 from udfstore.client.conversation import ConnectionLost, Conversation
-from udfstore.client.files import OpenBlob, SpooledBlob, new_spool
+from udfstore.client.files import FileBlob, OpenBlob, SpooledBlob, new_spool
 from udfstore.client.follow import Loader, Swap
 from udfstore.client.following import AsyncFollower
+from udfstore.client.link import PASSES_DESCRIPTORS
 from udfstore.client.link import connect as connect_socket
 from udfstore.client.membership import Membership
 from udfstore.client.operations import Operation, Take
+from udfstore.client.remote import report
 from udfstore.client.retry import Retry, usual
 from udfstore.client.sources import Content, Source
 from udfstore.client.tasks_async import AsyncTaskCalls
@@ -50,20 +52,27 @@ AnyRef = Ref | BlobId | Tag | str
 
 
 def connect(
-    socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None, place: Place = NOWHERE
+    socket_path: str | os.PathLike[str] | None = None,
+    *,
+    claim: Claim | None = None,
+    place: Place = NOWHERE,
+    descriptors: bool = True,
 ) -> Opening[AsyncStore]:
     """Connect as `udfstore.connect` does: `await` it for a store, or `async with` it for one that closes by itself."""
     paths = where.sockets() if socket_path is None else [Path(socket_path)]
-    return Opening(AsyncStore(paths, where.claim() if claim is None else claim, place)._first)
+    return Opening(AsyncStore(paths, where.claim() if claim is None else claim, place, descriptors=descriptors)._first)
 
 
 class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
     """A store behind a server's socket, for tasks of one event loop; see `udfstore.client.base.BaseStore`."""
 
-    def __init__(self, paths: Iterable[Path], claim: Claim, place: Place = NOWHERE) -> None:
+    def __init__(
+        self, paths: Iterable[Path], claim: Claim, place: Place = NOWHERE, *, descriptors: bool = True
+    ) -> None:
         self._paths = list(paths)
         self._claim = claim
         self._place = place
+        self._descriptors = descriptors and PASSES_DESCRIPTORS
         self._closed = False
         self._store_id = b""
         self._link: AsyncLink | None = None
@@ -112,7 +121,11 @@ class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
         source = await anyio.to_thread.run_sync(Source.of, content)
         try:
             call, commit = arguments.save(source.size, tag, note, labels, expected_version, id, links)
-            result = await self._run(lambda talk: operations.save(talk, call, source.read, commit), source.rewind)
+
+            def save(talk: Conversation) -> Operation:
+                return operations.save(talk, call, source.read, commit, source.handed)
+
+            result = await self._run(save, source.rewind)
             return arguments.answer(result, calls.Saved)
         finally:
             source.close()
@@ -139,23 +152,24 @@ class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
         return head
 
     async def open(self, ref: AnyRef) -> OpenBlob:
-        """Open a blob for reading: it is loaded into a temporary file, checked, and read from there."""
+        """Open a blob for reading: its own file where the server passes it, else a temporary one that was checked."""
+        info, file = await self._run(lambda talk: operations.find(talk, Ref.of(ref)))
+        if file is not None:
+            return OpenBlob(FileBlob(info, file, partial(report, self._paths, self._claim, info.id)))
         spool = await anyio.to_thread.run_sync(new_spool)
-        info: list[BlobInfo] = []
 
         def begin(head: calls.Loading) -> Take:
             spool.seek(0)
             spool.truncate()
-            info[:] = [head.info]
             return spool.write
 
         try:
-            await self.load_into(ref, begin)
+            await self.load_into(info.id, begin)
             await anyio.to_thread.run_sync(spool.seek, 0)
         except BaseException:
             spool.close()
             raise
-        return OpenBlob(SpooledBlob(info[0], spool))
+        return OpenBlob(SpooledBlob(info, spool))
 
     async def stat(self, ref: AnyRef) -> BlobInfo:
         """What the store knows of a blob."""
@@ -332,7 +346,8 @@ class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
         return Membership(await self._connect(node), node)
 
     async def _connect(self, node: Node | None = None) -> AsyncLink:
-        talk = Conversation(self._claim, node, NOWHERE if node else self._place)
+        place = NOWHERE if node else self._place
+        talk = Conversation(self._claim, node, place, descriptors=self._descriptors)
         link = await AsyncLink.open(connect_socket(self._paths), talk)
         welcome = link.talk.welcome
         assert welcome is not None

@@ -26,7 +26,7 @@ MOVES = 32
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Store content that follows in chunks.
+    """Store content that follows in chunks, or in a file that comes along.
 
     `id` and `size` announce what comes, where the caller knows; both are then checked. Content that the store has
     under an announced ID is not sent at all.
@@ -36,6 +36,9 @@ class Save:
     size: int | None = None
     request: bytes = b""
     """Needed when a tag moves with the save."""
+    descriptor: bool = False
+    """The content does not follow: it is `size` bytes, from `offset` on, of a file that comes along."""
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,15 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Send content: `length` bytes from `offset`; `length` None = to the end."""
+    """Send content: `length` bytes from `offset`; `length` None = to the end.
+
+    `descriptor_from`: a whole blob of so many bytes or more may come as a descriptor of its file; None: none may.
+    """
 
     ref: Ref
     offset: int = 0
     length: int | None = None
+    descriptor_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def test_an_outbox_knows_what_waits_in_it() -> None:
     assert outbox.bytes == 5 + 11 + 17 + 9
     outbox.drop(2)
     assert outbox.bytes == 5 + 11
-    outbox.flush(lambda buffers: min(4, sum(map(len, buffers))))
+    outbox.flush(lambda buffers, token: min(4, sum(map(len, buffers))))
     assert outbox.bytes == 0
 
 

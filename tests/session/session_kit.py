@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from udfstore.model import Author, BlobInfo, Claim, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.session.events import HostEvent, UdfEvent, Welcome
 from udfstore.session.host import HostSession
+from udfstore.session.outbox import Outbox
 from udfstore.session.udf import UdfSession
 from udfstore.wire import codec, limits
 from udfstore.wire.framing import FrameReader
@@ -23,37 +24,63 @@ ID = BlobId.of(b"content")
 REQUEST = bytes(range(16))
 
 
-def sent(outbox: object) -> bytes:
-    """All that waits, as the bytes that a socket would take."""
+@dataclass
+class Token:
+    """An open file, as far as a session knows."""
+
+    number: int = 7
+    closed: int = field(default=0, compare=False)
+
+    def fileno(self) -> int:
+        return self.number
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def sent(outbox: Outbox, tokens: list[Token] | None = None) -> bytes:
+    """All that waits, as the bytes that a socket would take; with the descriptors that go along, each once more."""
     taken: list[bytes] = []
 
-    def send(buffers: list[memoryview]) -> int:
+    def send(buffers: list[memoryview], token: object) -> int:
         taken.extend(map(bytes, buffers))
+        if token is not None:
+            assert tokens is not None
+            assert isinstance(token, Token)
+            tokens.append(Token(token.number))
         return sum(map(len, buffers))
 
-    outbox.flush(send)  # type: ignore[attr-defined]
+    outbox.flush(send)
     return b"".join(taken)
 
 
 class Talk:
     """A host and a UDF, joined: `to_host` and `to_udf` carry what waits and give the events."""
 
-    def __init__(self, welcome: Welcome = WELCOME, claim: Claim | None = None, node: tasks.Node | None = None) -> None:
-        self.host = HostSession(welcome)
-        self.udf = UdfSession(claim, node)
+    def __init__(
+        self,
+        welcome: Welcome = WELCOME,
+        claim: Claim | None = None,
+        node: tasks.Node | None = None,
+        descriptors: bool = False,
+    ) -> None:
+        self.host = HostSession(replace(welcome, descriptors=descriptors))
+        self.udf = UdfSession(claim, node, descriptors=descriptors)
 
     @classmethod
-    def greeted(cls, welcome: Welcome = WELCOME, node: tasks.Node | None = None) -> Talk:
-        talk = cls(welcome, node=node)
+    def greeted(cls, welcome: Welcome = WELCOME, node: tasks.Node | None = None, descriptors: bool = False) -> Talk:
+        talk = cls(welcome, node=node, descriptors=descriptors)
         talk.to_udf()
         talk.to_host()
         return talk
 
     def to_host(self, data: bytes | None = None) -> list[HostEvent]:
-        return list(self.host.receive(sent(self.udf.outbox) if data is None else data))
+        tokens: list[Token] = []
+        return list(self.host.receive(sent(self.udf.outbox, tokens) if data is None else data, tokens))
 
     def to_udf(self, data: bytes | None = None) -> list[UdfEvent]:
-        return list(self.udf.receive(sent(self.host.outbox) if data is None else data))
+        tokens: list[Token] = []
+        return list(self.udf.receive(sent(self.host.outbox, tokens) if data is None else data, tokens))
 
 
 class RawHost:
@@ -94,6 +121,7 @@ class RawHost:
 numbers = st.integers(0, 2**63 - 1)
 times = st.integers(-(2**63), 2**63 - 1)
 ids = st.binary(min_size=32, max_size=32).map(BlobId)
+maybe_ids = st.one_of(st.none(), ids)
 id_lists = st.lists(ids, max_size=3).map(tuple)
 words = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 names = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,8}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,8}){0,2}", fullmatch=True)
@@ -109,6 +137,7 @@ refs = st.one_of(
 printable = st.text(st.characters(categories=("L", "N", "P")), max_size=12)
 labels = st.dictionaries(printable.filter(bool), words, max_size=4)
 maybe_labels = st.one_of(st.none(), labels)
+sizes = st.integers(0, 2**62 - 1)
 maybe_number = st.one_of(st.none(), numbers)
 requests = st.binary(min_size=16, max_size=16)
 claims = st.builds(Claim, printable, printable, printable, printable)
@@ -171,7 +200,6 @@ health = st.builds(
     st.integers(0, 2**32 - 1), times, numbers, words,
 )  # fmt: skip
 
-maybe_ids = st.one_of(st.none(), ids)
 counts = st.integers(0, 2**32 - 1)
 models = st.lists(st.builds(tasks.Model, names, numbers, ids), max_size=2).map(tuple)
 snapshots = st.builds(
@@ -216,8 +244,11 @@ untags = st.lists(tags, min_size=1, max_size=4).flatmap(
     )
 )
 CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
-    calls.Save: st.builds(calls.Save, st.one_of(st.none(), ids), maybe_number, requests),
-    calls.Load: st.builds(calls.Load, refs, numbers, maybe_number),
+    calls.Save: st.one_of(
+        st.builds(calls.Save, maybe_ids, maybe_number, requests),
+        st.builds(calls.Save, maybe_ids, sizes, requests, st.just(True), sizes),
+    ),
+    calls.Load: st.builds(calls.Load, refs, numbers, maybe_number, maybe_number),
     calls.Stat: st.builds(calls.Stat, refs),
     calls.Verify: st.builds(calls.Verify, refs),
     calls.Why: st.builds(calls.Why, refs),

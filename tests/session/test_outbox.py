@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from udfstore.descriptors import sender
 from udfstore.session.outbox import TAKE_FRAMES, Outbox
 
 
@@ -13,7 +14,7 @@ def taken(outbox: Outbox) -> Iterator[bytes]:
     while outbox:
         calls: list[bytes] = []
 
-        def send(buffers: list[memoryview], calls: list[bytes] = calls) -> int:
+        def send(buffers: list[memoryview], token: object, calls: list[bytes] = calls) -> int:
             if calls:
                 raise BlockingIOError
             calls.append(b"".join(buffers))
@@ -78,7 +79,7 @@ def test_what_was_dropped_is_not_sent_and_a_frame_that_began_is_finished() -> No
 def _two_bytes_then_full():  # type: ignore[no-untyped-def]
     sizes = iter((2,))
 
-    def send(buffers: list[memoryview]) -> int:
+    def send(buffers: list[memoryview], token: object) -> int:
         for size in sizes:
             return size
         raise BlockingIOError
@@ -94,7 +95,7 @@ def test_every_cut_of_a_send_gives_the_same_bytes() -> None:
         outbox.put(b"last", 1)
         got = bytearray()
 
-        def send(buffers: list[memoryview], got: bytearray = got, step: int = step) -> int:
+        def send(buffers: list[memoryview], token: object, got: bytearray = got, step: int = step) -> int:
             got.extend(b"".join(buffers)[:step])
             return min(step, sum(map(len, buffers)))
 
@@ -111,7 +112,7 @@ def test_it_tells_how_much_of_small_frames_waits() -> None:
     assert outbox.waiting(1) == 1
     list(taken(outbox))
     assert outbox.small_bytes == outbox.waiting(1) == 0
-    assert not outbox.flush(lambda buffers: 0)
+    assert not outbox.flush(lambda buffers, token: 0)
 
 
 def test_more_small_frames_than_one_system_call_takes_are_sent_in_several() -> None:
@@ -120,5 +121,5 @@ def test_more_small_frames_than_one_system_call_takes_are_sent_in_several() -> N
         outbox = Outbox()
         for _ in range(5 * TAKE_FRAMES):
             outbox.put(b"x")
-        outbox.flush(here.sendmsg)
+        outbox.flush(sender(here))
         assert len(there.recv(1 << 20)) == 5 * TAKE_FRAMES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from session_kit import ID, WELCOME, RawHost, Talk
+from session_kit import ID, WELCOME, RawHost, Talk, Token
 
 from udfstore import calls
 from udfstore._pb import udfstore_pb2 as pb
@@ -143,9 +143,9 @@ def test_a_closing_host_says_so_and_refuses_new_calls_alone() -> None:
 
 def test_descriptors_that_no_frame_announces_end_the_conversation() -> None:
     with pytest.raises(ProtocolError, match="descriptor"):
-        list(RawHost().session.receive(b"", [7]))
+        list(RawHost().session.receive(b"", [Token()]))
     with pytest.raises(ProtocolError, match="descriptor"):
-        list(Talk().udf.receive(b"", [7]))
+        list(Talk().udf.receive(b"", [Token()]))
 
 
 def test_a_stream_that_ends_inside_a_frame_is_an_error_at_both_ends() -> None:

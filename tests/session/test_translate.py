@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from session_kit import CALLS, ID, ITEMS, RESULTS, WELCOME, Talk, ids, infos, words
+from session_kit import CALLS, ID, ITEMS, RESULTS, WELCOME, Talk, Token, ids, infos, words
 
 from udfstore import calls
 from udfstore.digest import BlobId
@@ -29,9 +29,10 @@ def test_every_call_arrives_as_it_was_made(kind: type) -> None:
     @FAST
     @given(CALLS[kind])
     def arrives(call: calls.Call) -> None:
-        talk = Talk.greeted()
-        number = talk.udf.open(call)
-        assert talk.to_host() == [Opened(number, call)]
+        talk = Talk.greeted(descriptors=True)
+        file = Token() if isinstance(call, calls.Save) and call.descriptor else None
+        number = talk.udf.open(call, file)
+        assert talk.to_host() == [Opened(number, call, file)]
 
     arrives()
 

@@ -368,7 +368,7 @@ class EndBatch(_message.Message):
     def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., tmax: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., byName: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "version", "store_id", "epoch", "revision", "chunk_bytes", "calls", "credit", "session")
+    __slots__ = ("protocol", "version", "store_id", "epoch", "revision", "chunk_bytes", "calls", "credit", "session", "descriptors")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -378,6 +378,7 @@ class Welcome(_message.Message):
     CALLS_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
     store_id: bytes
@@ -387,21 +388,24 @@ class Welcome(_message.Message):
     calls: int
     credit: bool
     session: int
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., calls: _Optional[int] = ..., credit: bool = ..., session: _Optional[int] = ...) -> None: ...
+    descriptors: bool
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., calls: _Optional[int] = ..., credit: bool = ..., session: _Optional[int] = ..., descriptors: bool = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "claim", "credit", "node", "place")
+    __slots__ = ("protocol", "claim", "credit", "node", "place", "descriptors")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     CLAIM_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     PLACE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     claim: Claim
     credit: bool
     node: Node
     place: Place
-    def __init__(self, protocol: _Optional[int] = ..., claim: _Optional[_Union[Claim, _Mapping]] = ..., credit: bool = ..., node: _Optional[_Union[Node, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ...) -> None: ...
+    descriptors: bool
+    def __init__(self, protocol: _Optional[int] = ..., claim: _Optional[_Union[Claim, _Mapping]] = ..., credit: bool = ..., node: _Optional[_Union[Node, _Mapping]] = ..., place: _Optional[_Union[Place, _Mapping]] = ..., descriptors: bool = ...) -> None: ...
 
 class Place(_message.Message):
     __slots__ = ("task", "node")
@@ -604,16 +608,18 @@ class Credit(_message.Message):
     def __init__(self, call: _Optional[int] = ..., amount: _Optional[int] = ...) -> None: ...
 
 class Head(_message.Message):
-    __slots__ = ("call", "blob", "offset", "length")
+    __slots__ = ("call", "blob", "offset", "length", "descriptor")
     CALL_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
     call: int
     blob: Blob
     offset: int
     length: int
-    def __init__(self, call: _Optional[int] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+    descriptor: bool
+    def __init__(self, call: _Optional[int] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., descriptor: bool = ...) -> None: ...
 
 class Page(_message.Message):
     __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses", "tokens", "texts", "backup_heads", "backup_blobs", "log_parts", "backup_ends")
@@ -710,12 +716,16 @@ class Ok(_message.Message):
     def __init__(self) -> None: ...
 
 class Save(_message.Message):
-    __slots__ = ("id", "size")
+    __slots__ = ("id", "size", "descriptor", "offset")
     ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     id: bytes
     size: int
-    def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ...) -> None: ...
+    descriptor: bool
+    offset: int
+    def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ..., descriptor: bool = ..., offset: _Optional[int] = ...) -> None: ...
 
 class Commit(_message.Message):
     __slots__ = ("call", "size", "id", "target")
@@ -769,14 +779,16 @@ class Saved(_message.Message):
     def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ..., existed: bool = ..., entry: _Optional[_Union[Entry, _Mapping]] = ...) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("ref", "offset", "length")
+    __slots__ = ("ref", "offset", "length", "descriptor_from")
     REF_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
     LENGTH_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_FROM_FIELD_NUMBER: _ClassVar[int]
     ref: str
     offset: int
     length: int
-    def __init__(self, ref: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+    descriptor_from: int
+    def __init__(self, ref: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., descriptor_from: _Optional[int] = ...) -> None: ...
 
 class Loaded(_message.Message):
     __slots__ = ("length",)

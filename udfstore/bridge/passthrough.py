@@ -1,8 +1,9 @@
 """A UDF's own conversation with the server, on the pipe that its points come through.
 
-On its hello it gets a connection of its own; from there the frames of udfstore's own go both ways as they are. Three
-things are ours: the hello is told where the UDF works and that it is no node (its host is), the window for data frames
-(`Credit` of call 0) is for us, and a server that is away is a fault of call 0, after which the UDF says hello again.
+On its hello it gets a connection of its own; from there the frames of udfstore's own go both ways as they are. Four
+things are ours: the hello is told where the UDF works and that it is no node (its host is), both sides are told that a
+pipe passes no descriptors, the window for data frames (`Credit` of call 0) is for us, and a server that is away is a
+fault of call 0, after which the UDF says hello again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from udfstore.tasks import NOWHERE, Place
 from udfstore.wire import codec, limits, varint
 from udfstore.wire.framing import Frame, FrameReader
 
-_CALL, _RESULT, _FAULT = 34, 37, 38
+_WELCOME, _CALL, _RESULT, _FAULT = 32, 34, 37, 38
 _CONTENT = ("load", "save")
 _READ_BYTES = 256 * 1024
 
@@ -121,6 +122,7 @@ class Passthrough:
         if hello is not None:
             place = self._place()
             hello.ClearField("node")
+            hello.ClearField("descriptors")
             hello.place.CopyFrom(pb.Place(task=place.task, node=place.node))
             if place == NOWHERE:
                 hello.ClearField("place")
@@ -160,7 +162,7 @@ class Passthrough:
                 frames = list(reader.receive(data))
                 for frame in frames:
                     self._note(frame)
-                self._child.put(frames)
+                self._child.put([_without_descriptors(frame) for frame in frames])
                 await self._child.room()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
@@ -188,6 +190,16 @@ class Passthrough:
         self._moving.clear()
         if stream is not None:
             stream.socket.close()
+
+
+def _without_descriptors(frame: Frame) -> Frame:
+    """The welcome speaks of the server's socket; a pipe passes none."""
+    if frame.kind != _WELCOME:
+        return frame
+    welcome = codec.decode(pb.Request, frame)
+    assert isinstance(welcome, pb.Welcome)
+    welcome.ClearField("descriptors")
+    return Frame(_WELCOME, pb.Request(welcome=welcome).SerializeToString())
 
 
 def _prefix(framed: bytes) -> int:

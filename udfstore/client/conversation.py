@@ -6,12 +6,13 @@ Pure: it takes bytes and gives bytes. A shell moves them, and calls it from one 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from udfstore import admin, calls
 from udfstore.errors import NoServer, UdfstoreError
 from udfstore.model import Claim
-from udfstore.session.events import Ending, NodeWord, UdfEvent, Welcome
+from udfstore.session.events import Ending, Found, NodeWord, UdfEvent, Welcome
+from udfstore.session.tokens import Token
 from udfstore.session.udf import UdfSession
 from udfstore.tasks import NOWHERE, Node, Place
 
@@ -24,9 +25,15 @@ class Conversation:
     """A `UdfSession` and the events of its calls, and of the node that it is, that nobody has taken yet."""
 
     def __init__(
-        self, claim: Claim, node: Node | None = None, place: Place = NOWHERE, *, host_known: bool = False
+        self,
+        claim: Claim,
+        node: Node | None = None,
+        place: Place = NOWHERE,
+        *,
+        host_known: bool = False,
+        descriptors: bool = False,
     ) -> None:
-        self.session = UdfSession(claim, node, place, host_known)
+        self.session = UdfSession(claim, node, place, host_known, descriptors=descriptors)
         self.lost: UdfstoreError | None = None
         """Why the conversation is over, once it is."""
         self.said: UdfstoreError | None = None
@@ -50,7 +57,7 @@ class Conversation:
         assert self.session.welcome is not None, "no operation runs before the welcome"
         return self.session.welcome.chunk_bytes
 
-    def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> None:
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = ()) -> None:
         """Take what came from the server."""
         try:
             for event in self.session.receive(data, tokens):
@@ -62,6 +69,8 @@ class Conversation:
                 inbox = self._inboxes.get(event.call)
                 if inbox is not None:
                     inbox.append(event)
+                else:
+                    _let_go(event)
         except UdfstoreError as error:
             self.said = error
             self.lose(error)
@@ -78,6 +87,8 @@ class Conversation:
         """The conversation is over; the first reason is the one that counts."""
         if self.lost is None:
             self.lost = error if isinstance(error, ConnectionLost) else _lost(error)
+            self.session.tokens.close()
+            self.session.outbox.close()
 
     def goodbye(self) -> None:
         """The node leaves: the server takes its state once more and closes."""
@@ -96,9 +107,14 @@ class Conversation:
         most = self.session.welcome.calls
         return self.session.open_calls < most or len(self._watches) >= most
 
-    def open(self, call: calls.Call) -> int:
-        """Open a call with an inbox of its own."""
-        number = self.session.open(call)
+    def open(self, call: calls.Call, file: Token | None = None) -> int:
+        """Open a call with an inbox of its own. `file` goes with a save by descriptor, and is closed in any case."""
+        try:
+            number = self.session.open(call, file)
+        except BaseException:
+            if file is not None:
+                file.close()
+            raise
         self._inboxes[number] = deque()
         if isinstance(call, calls.Watch | admin.Backup):
             self._watches.add(number)
@@ -114,10 +130,17 @@ class Conversation:
 
     def leave(self, number: int) -> None:
         """The call is of no more interest: taken back if it is still open."""
-        del self._inboxes[number]
+        for event in self._inboxes.pop(number):
+            _let_go(event)
         self._watches.discard(number)
         if self.lost is None:
             self.session.cancel(number)
+
+
+def _let_go(event: UdfEvent) -> None:
+    """Nobody takes the event: what it brought is closed."""
+    if isinstance(event, Found) and event.file is not None:
+        event.file.close()
 
 
 def _lost(error: UdfstoreError) -> UdfstoreError:

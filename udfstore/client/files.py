@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from udfstore.client.hashing import Check
+from udfstore.client.retry import nothing
 from udfstore.digest import BlobId
-from udfstore.errors import Corrupt, Mismatch
+from udfstore.errors import Corrupt, Mismatch, NoServer
 from udfstore.model import BlobInfo, Entry
 
 BUFFER_BYTES = 1024 * 1024
 """Read ahead of small reads: a chunk, so that a loader that reads record by record asks seldom."""
+
+
+PIECE_BYTES = 1024 * 1024
+"""Read from a file at once: as a chunk over a socket."""
+
+
+class File(Protocol):
+    """Something open."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+def pieces(number: int, size: int, offset: int = 0) -> Iterator[memoryview]:
+    """`size` bytes of an open file. Raises `Mismatch` when it ends before."""
+    while size:
+        piece = os.pread(number, min(size, PIECE_BYTES), offset)
+        if not piece:
+            raise Mismatch("the file of a blob ends too soon", expected=offset + size, got=offset)
+        yield memoryview(piece)
+        offset, size = offset + len(piece), size - len(piece)
 
 
 Spool: TypeAlias = "tempfile._TemporaryFileWrapper[bytes]"
@@ -143,33 +166,57 @@ class OpenBlob(io.BufferedReader):
         raise io.UnsupportedOperation("a blob never changes: save the new content and move the tag")
 
 
-class SpooledBlob(RawBlob):
-    """A blob that lies, checked, in a temporary file."""
+class FileBlob(RawBlob):
+    """A blob that lies in an open file. It stays readable, whatever becomes of the server and of the blob's name.
 
-    def __init__(self, info: BlobInfo, spool: Spool) -> None:
+    `report` is called when it is damaged, to have the store look at its own copy.
+    """
+
+    def __init__(self, info: BlobInfo, file: File, report: Callable[[], object]) -> None:
         super().__init__(info)
-        self._spool = spool
+        self._file = file
+        self._report = report
 
     def fetch(self, offset: int, length: int, take: Callable[[memoryview], object]) -> None:
-        while length and (data := os.pread(self._spool.fileno(), min(length, BUFFER_BYTES), offset)):
-            take(memoryview(data))
-            offset, length = offset + len(data), length - len(data)
+        content = pieces(self._file.fileno(), length, offset)
+        if length < self.info.size:
+            for piece in content:
+                take(piece)
+            return
+        with Check(self.info.id, length) as check:
+            for piece in content:
+                check.update(piece)
+                take(piece)
+            check.end()
 
     def verify(self) -> None:
-        digest = hashlib.sha256()
-        self.fetch(0, self.info.size, digest.update)
-        if (got := BlobId(digest.digest())) != self.info.id:
-            raise Corrupt("the temporary file of the blob was altered", expected=self.info.id, got=got)
+        try:
+            self.fetch(0, self.info.size, lambda _: None)
+        except Mismatch as error:
+            with suppress(NoServer):
+                self._report()
+            raise Corrupt("the file of the blob is damaged", expected=self.info.id, got=error.got) from error
+
+    def local_path(self) -> Path:
+        return Path(f"/proc/{os.getpid()}/fd/{self._file.fileno()}")
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class SpooledBlob(FileBlob):
+    """A blob that was loaded into a temporary file."""
+
+    def __init__(self, info: BlobInfo, spool: Spool) -> None:
+        super().__init__(info, spool, nothing)
+        self._spool = spool
 
     def local_path(self) -> Path:
         return Path(self._spool.name)
-
-    def fileno(self) -> int:
-        return self._spool.fileno()
-
-    def close(self) -> None:
-        self._spool.close()
-        super().close()
 
 
 def new_spool() -> Spool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
 
 from udfstore.digest import BlobId
 from udfstore.errors import Mismatch
@@ -37,6 +38,12 @@ class Check:
         got = BlobId(self._sha.digest())
         if got != self._id:
             raise Mismatch("the bytes that came are not those of the blob", expected=self._id, got=got)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Let go of the thread, once it has hashed what it was given."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from udfstore.client.conversation import Conversation
+from udfstore.descriptors import receive_into, sender
 from udfstore.errors import Denied, NoServer, UsageError
 
 RECEIVE_BYTES = 256 * 1024
@@ -21,6 +23,9 @@ RECEIVE_BYTES = 256 * 1024
 
 BUFFER_BYTES = 1024 * 1024
 """Of the socket, each way: as much as a chunk, so that sender and receiver take turns seldom."""
+
+PASSES_DESCRIPTORS = sys.platform == "linux"
+"""Elsewhere a socket to a server leads through something that passes bytes alone."""
 
 _PATH_BYTES = 107
 """The most that sun_path holds on Linux, less its final zero (unix(7))."""
@@ -75,6 +80,7 @@ class Link:
     def __init__(self, connection: socket.socket, talk: Conversation) -> None:
         self.talk = talk
         self.socket = connection
+        self._send = sender(connection)
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     @property
@@ -86,7 +92,7 @@ class Link:
         """Send what the socket takes now."""
         if self.talk.lost is None:
             try:
-                self.talk.session.outbox.flush(self.socket.sendmsg)
+                self.talk.session.outbox.flush(self._send)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -95,14 +101,16 @@ class Link:
     def receive(self) -> None:
         """Take what has come, one read."""
         try:
-            size, _, _, _ = self.socket.recvmsg_into([self._buffer])
+            size, descriptors, dropped = receive_into(self.socket, self._buffer)
         except BlockingIOError:
             return
         except OSError as error:
             self.talk.end(f"the connection to the server broke: {error.strerror}")
             return
+        if dropped:  # this process may open no more; which frame's it was is told by the one that misses it
+            self.talk.session.tokens.lose()
         if size:
-            self.talk.receive(self._buffer[:size])
+            self.talk.receive(self._buffer[:size], descriptors)
         else:
             self.talk.closed()
 

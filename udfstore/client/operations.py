@@ -12,24 +12,30 @@ The shell throws into it when the connection is lost; then, and when it is close
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from udfstore import calls
 from udfstore.client.conversation import Conversation
+from udfstore.client.files import pieces
 from udfstore.client.hashing import Check
-from udfstore.errors import InternalError, Mismatch
+from udfstore.client.sources import Handed
+from udfstore.errors import Busy, InternalError, Mismatch
 from udfstore.model import Event
 from udfstore.refs import Ref
 from udfstore.session.events import Answered, Content, Failed, Found, Granted, Paged
+from udfstore.session.tokens import Token
 
 WINDOW_BYTES = 4 * 1024 * 1024
 """Content of one load on its way at once: hides the latency of both ends' threads; costs each open load as much."""
 
 WINDOW_PAGES = 4
 """Pages of one list on their way at once."""
+
+LOAD_FROM = 256 * 1024
+"""Bytes from which a load takes a descriptor instead of content."""
 
 CHUNKS_WAITING = 2
 """Chunks of a save that wait to be sent: one on its way, the next one read meanwhile."""
@@ -65,8 +71,8 @@ Take = Callable[[memoryview], object]
 
 
 @contextmanager
-def _opened(talk: Conversation, call: calls.Call) -> Iterator[int]:
-    number = talk.open(call)
+def _opened(talk: Conversation, call: calls.Call, file: Token | None = None) -> Iterator[int]:
+    number = talk.open(call, file)
     try:
         yield number
     finally:
@@ -98,23 +104,50 @@ def ask(talk: Conversation, call: calls.PlainCall) -> Operation:
         return event.result
 
 
-def save(talk: Conversation, call: calls.Save, read: Read, commit: calls.Commit) -> Operation:
-    """Send content as `read` gives it, then `commit` with the size that it turned out to have."""
+def save(
+    talk: Conversation, call: calls.Save, read: Read, commit: calls.Commit, handed: Handed | None = None
+) -> Operation:
+    """Send content as `read` gives it, then `commit` with the size that it turned out to have.
+
+    `handed`: the file that the content is in, to be handed over instead where the server takes it.
+    """
     yield from _room(talk)
-    with _opened(talk, call) as number:
-        saved = yield from _send(talk, number, read)
-        if saved is None:
-            if talk.session.is_open(number):
-                talk.session.commit(number, commit)
-            while isinstance(event := (yield from _event(talk, number)), Granted):
-                pass
-            return event.result
+    file = None if handed is None or not talk.session.descriptors else handed.maybe_again()
+    saved = None
+    if handed is not None and file is not None:
+        whole = replace(call, size=handed.size, descriptor=True, offset=handed.offset)
+        saved = yield from _hand_over(talk, whole, file, commit)
+        if saved is not None:
+            yield Work(handed.skip)
+    if saved is None:
+        with _opened(talk, call) as number:
+            saved = yield from _send(talk, number, read)
+            if saved is None:
+                if talk.session.is_open(number):
+                    talk.session.commit(number, commit)
+                saved = yield from _saved(talk, number)
     target = commit.target
-    if target is None:
+    if target is None or saved.entry is not None:
         return saved
     step = calls.Step(target.tag, Ref.of(saved.id), target.expected, target.labels, target.links)
     moved = yield from ask(talk, calls.Move((step,), target.note, commit.request))
     return replace(saved, entry=moved.entries[0])
+
+
+def _hand_over(talk: Conversation, call: calls.Save, file: Token, commit: calls.Commit) -> Operation:
+    """Save by descriptor. Returns None where the server has its hands full of files to copy."""
+    with _opened(talk, call, file) as number:
+        talk.session.commit(number, commit)
+        try:
+            return (yield from _saved(talk, number))
+        except Busy:
+            return None
+
+
+def _saved(talk: Conversation, number: int) -> Operation:
+    while isinstance(event := (yield from _event(talk, number)), Granted):
+        pass
+    return event.result
 
 
 def _send(talk: Conversation, number: int, read: Read) -> Operation:
@@ -139,37 +172,74 @@ def _can_send(talk: Conversation, number: int) -> bool:
     return talk.session.credit(number) > 0 and talk.session.outbox.waiting(number) < CHUNKS_WAITING
 
 
+def find(talk: Conversation, ref: Ref) -> Operation:
+    """What is known of a blob, and its file if the server gives a descriptor of it, else None."""
+    if not talk.session.descriptors:
+        return (yield from ask(talk, calls.Stat(ref))), None
+    yield from _room(talk)
+    with _opened(talk, calls.Load(ref, descriptor_from=0)) as number:
+        found = yield from _found(talk, number)
+        return found.head.info, found.file
+
+
+def _found(talk: Conversation, number: int) -> Operation:
+    """The head of a load. Who takes it closes its file."""
+    found = yield from _event(talk, number)
+    if not isinstance(found, Found):
+        raise InternalError("a load that begins with something else than its head", got=type(found).__name__)
+    return found
+
+
 def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], Take]) -> Operation:
     """Receive content: `begin` is told what was found and gives the taker. A whole blob is checked against its ID.
 
     Raises `Mismatch` when a whole blob's bytes are not those of its ID.
     """
     yield from _room(talk)
+    if talk.session.descriptors and not call.offset and call.length is None:
+        call = replace(call, descriptor_from=LOAD_FROM)
     with _opened(talk, call) as number:
         talk.session.grant(number, WINDOW_BYTES)
-        event = yield from _event(talk, number)
-        if not isinstance(event, Found):
-            raise InternalError("a load that begins with something else than its head", got=type(event).__name__)
-        head = event.head
+        found = yield from _found(talk, number)
+        if found.file is not None:
+            yield from _read(found.head, found.file, begin)
+        elif not found.lost:
+            yield from _receive(talk, number, found.head, begin)
+    if found.lost:
+        return (yield from load(talk, replace(call, descriptor_from=None), begin))
+    return found.head
+
+
+def _read(head: calls.Loading, file: Token, begin: Callable[[calls.Loading], Take]) -> Operation:
+    """Take a whole blob's content out of its file."""
+    with closing(file), Check(head.info.id, head.info.size) as check:
         take = yield Work(partial(begin, head))
-        check = Check(head.info.id, head.info.size) if head.length == head.info.size else None
-        taken = ungranted = 0
-        try:
-            while isinstance(event := (yield from _event(talk, number)), Content):
-                yield Work(partial(_take, event.data, check, take))
-                taken += len(event.data)
-                ungranted += len(event.data)
-                if ungranted >= WINDOW_BYTES // 4:
-                    talk.session.grant(number, ungranted)
-                    ungranted = 0
-            if taken != head.length:
-                raise Mismatch("a load of another length than was announced", expected=head.length, got=taken)
-            if check is not None:
-                yield Work(check.end)
-        finally:
-            if check is not None:
-                check.close()
-        return head
+        content = pieces(file.fileno(), head.info.size)
+        while data := (yield Work(partial(next, content, None))):
+            yield Work(partial(_take, data, check, take))
+        yield Work(check.end)
+
+
+def _receive(talk: Conversation, number: int, head: calls.Loading, begin: Callable[[calls.Loading], Take]) -> Operation:
+    """Take content as it comes."""
+    take = yield Work(partial(begin, head))
+    check = Check(head.info.id, head.info.size) if head.length == head.info.size else None
+    taken = ungranted = 0
+    try:
+        while isinstance(event := (yield from _event(talk, number)), Content):
+            yield Work(partial(_take, event.data, check, take))
+            taken += len(event.data)
+            ungranted += len(event.data)
+            if ungranted >= WINDOW_BYTES // 4:
+                talk.session.grant(number, ungranted)
+                ungranted = 0
+        if taken != head.length:
+            raise Mismatch("a load of another length than was announced", expected=head.length, got=taken)
+        if check is not None:
+            yield Work(check.end)
+    finally:
+        if check is not None:
+            check.close()
 
 
 def _take(data: memoryview, check: Check | None, take: Take) -> None:

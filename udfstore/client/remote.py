@@ -16,7 +16,8 @@ from udfstore.client import arguments, operations, where
 from udfstore.client.base import BaseStore
 from udfstore.client.blocking import BlockingLink
 from udfstore.client.conversation import ConnectionLost, Conversation
-from udfstore.client.files import LazilySpooled, OpenBlob
+from udfstore.client.files import FileBlob, LazilySpooled, OpenBlob
+from udfstore.client.link import PASSES_DESCRIPTORS
 from udfstore.client.link import connect as connect_socket
 from udfstore.client.member import GiveState, Member, TakeState
 from udfstore.client.operations import Operation, Take
@@ -31,29 +32,43 @@ from udfstore.tasks import NOWHERE, Node, Place
 
 
 def connect(
-    socket_path: str | os.PathLike[str] | None = None, *, claim: Claim | None = None, place: Place = NOWHERE
+    socket_path: str | os.PathLike[str] | None = None,
+    *,
+    claim: Claim | None = None,
+    place: Place = NOWHERE,
+    descriptors: bool = True,
 ) -> Store:
     """Connect to the server of this machine.
 
     Without a path: $UDFSTORE_SOCKET, the server of $UDFSTORE_ROOT, then the usual places. The first connect never
     waits: `NoServer` names every place tried. A connection that is lost later is tried again for 30 s. `claim` says who
     is asking, as shown beside entries; without it $UDFSTORE_AUTHOR does. `place` is the node of a task that the caller
-    works for, said in the records of what it takes into use.
+    works for, said in the records of what it takes into use. With `descriptors` open files are passed instead of
+    content, where that is possible.
     """
     paths = where.sockets() if socket_path is None else [Path(socket_path)]
-    return Store(paths, where.claim() if claim is None else claim, place)
+    return Store(paths, where.claim() if claim is None else claim, place, descriptors=descriptors)
 
 
 class Store(BaseStore):
     """A store behind a server's socket; see `BaseStore` for what it can do."""
 
-    def __init__(self, paths: Iterable[Path], claim: Claim, place: Place = NOWHERE, *, now: bool = True) -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        claim: Claim,
+        place: Place = NOWHERE,
+        *,
+        now: bool = True,
+        descriptors: bool = True,
+    ) -> None:
         """`now`: connect at once; else when something is asked for."""
         super().__init__()
         self._paths = list(paths)
         self._claim = claim
         self._members: weakref.WeakSet[Member] = weakref.WeakSet()
         self._place = place
+        self._descriptors = descriptors and PASSES_DESCRIPTORS
         self._closed = False
         self._store_id = b""
         self._link: BlockingLink | None = None
@@ -90,8 +105,10 @@ class Store(BaseStore):
         return welcome.revision if welcome else 0
 
     def _open(self, ref: Ref | BlobId | Tag | str, called_off: Callable[[], bool] = never) -> OpenBlob:
-        info = arguments.answer(self._ask(calls.Stat(Ref.of(ref)), called_off), BlobInfo)
-        return OpenBlob(_RemoteBlob(self, info, called_off))
+        info, file = self._run(lambda talk: operations.find(talk, Ref.of(ref)), called_off)
+        if file is None:
+            return OpenBlob(_RemoteBlob(self, info, called_off))
+        return OpenBlob(FileBlob(info, file, partial(report, self._paths, self._claim, info.id)))
 
     # --- one connection after the other ---
 
@@ -110,7 +127,8 @@ class Store(BaseStore):
         return link
 
     def _dial(self, node: Node | None) -> BlockingLink:
-        talk = Conversation(self._claim, node, NOWHERE if node else self._place)
+        place = NOWHERE if node else self._place
+        talk = Conversation(self._claim, node, place, descriptors=self._descriptors)
         return BlockingLink(connect_socket(self._paths), talk)
 
     def _forked(self) -> None:
@@ -184,7 +202,10 @@ class Store(BaseStore):
         return result
 
     def _save(self, source: Source, call: calls.Save, commit: calls.Commit) -> calls.Saved:
-        result = self._run(lambda talk: operations.save(talk, call, source.read, commit), repeat=source.rewind)
+        def save(talk: Conversation) -> Operation:
+            return operations.save(talk, call, source.read, commit, source.handed)
+
+        result = self._run(save, repeat=source.rewind)
         return arguments.answer(result, calls.Saved)
 
     def _load(
@@ -241,6 +262,12 @@ class Store(BaseStore):
             self._idle.notify_all()
         if self._link is not None:
             self._link.wake()
+
+
+def report(paths: Iterable[Path], claim: Claim, id: BlobId) -> None:
+    """Have the server look at a blob that was found damaged: `Corrupt`, or `NoServer`. From any thread."""
+    with Store(paths, claim) as store:
+        store.verify(id)
 
 
 _stores: weakref.WeakSet[Store] = weakref.WeakSet()

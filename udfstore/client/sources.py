@@ -6,12 +6,17 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, Self
 
 from udfstore.client.conversation import ConnectionLost
+from udfstore.descriptors import Descriptor
 from udfstore.errors import UsageError
 
 _TEXT: type = io.TextIOBase
+_PLAIN = (io.FileIO, io.BufferedReader, io.BufferedRandom)
+
+HAND_OVER_FROM = 64 * 1024
+"""Bytes from which a file is handed over to the server instead of its content."""
 
 Content = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -41,8 +46,32 @@ class _View:
         self.view.release()
 
 
+class Handed:
+    """`size` bytes from `offset` on of a regular file, for the server to read by itself."""
+
+    def __init__(self, file: _File, number: int, offset: int, size: int) -> None:
+        self.offset = offset
+        self.size = size
+        self._file = file
+        self._number = number
+
+    def maybe_again(self) -> Descriptor | None:
+        """The file once more, to be given away; None when this process may open no more."""
+        try:
+            return Descriptor(os.dup(self._number))
+        except OSError:
+            return None
+
+    def skip(self) -> None:
+        """Leave the file as if the content had been read from it."""
+        self._file.seek(self.offset + self.size)
+
+
 class Source:
     """Bytes to save, read in order. `size` is None where it cannot be known before the end."""
+
+    handed: Handed | None = None
+    """The file itself, where it can be handed over."""
 
     def __init__(self, file: _File, size: int | None, start: int | None, *, owned: bool) -> None:
         self.size = size
@@ -62,12 +91,21 @@ class Source:
             return cls(view, len(view.view), 0, owned=False)
         if isinstance(content, str | os.PathLike):
             file = io.FileIO(Path(content), "rb")
-            return cls(file, _size_of(file), 0 if file.seekable() else None, owned=True)
+            return cls(file, _size_of(file), 0 if file.seekable() else None, owned=True)._maybe_handed()
         if hasattr(content, "read") and not isinstance(content, _TEXT):
             start = content.tell() if content.seekable() else None
             size = _size_of(content)
-            return cls(content, None if size is None or start is None else max(0, size - start), start, owned=False)
+            left = None if size is None or start is None else max(0, size - start)
+            return cls(content, left, start, owned=False)._maybe_handed()
         raise _unfit(content)
+
+    def _maybe_handed(self) -> Self:
+        """Only what reads its descriptor as it is: what is made of it may decompress, or count."""
+        file: Any = self._file
+        plain = type(file) in _PLAIN and type(getattr(file, "raw", file)) is io.FileIO
+        if plain and self._start is not None and self.size is not None and self.size >= HAND_OVER_FROM:
+            self.handed = Handed(file, file.fileno(), self._start, self.size)
+        return self
 
     def read(self, most: int) -> bytes | bytearray | memoryview:
         """The next bytes, at most `most`; none at the end.
@@ -83,7 +121,11 @@ class Source:
         return data
 
     def rewind(self) -> None:
-        """Begin again, for a repeat. Raises `ConnectionLost` where that is impossible."""
+        """Begin again, for a repeat, with content alone: something on the way may pass nothing else.
+
+        Raises `ConnectionLost` where that is impossible.
+        """
+        self.handed = None
         if self._start is not None:
             self._file.seek(self._start)
         elif self._begun:
@@ -112,5 +154,7 @@ def _size_of(file: object) -> int | None:
     raw = getattr(file, "raw", file)
     if not isinstance(raw, io.FileIO):
         return None
+    if isinstance(file, io.BufferedRandom):
+        file.flush()  # what was written belongs to it
     status = os.fstat(raw.fileno())
     return status.st_size or None if stat.S_ISREG(status.st_mode) else None

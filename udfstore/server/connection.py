@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -34,7 +35,7 @@ from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
 from udfstore.server.rooms import Rooms
 from udfstore.server.streams import Streams
-from udfstore.server.transfers import Transfers
+from udfstore.server.transfers import Opened, Transfers
 from udfstore.session.events import (
     Alive,
     Committed,
@@ -49,6 +50,7 @@ from udfstore.session.events import (
     Withdrawn,
 )
 from udfstore.session.host import HostSession, State
+from udfstore.session.tokens import Token
 from udfstore.snapshots import check_name
 from udfstore.version import __version__
 
@@ -77,6 +79,7 @@ class Connection:
                 chunk_bytes=rooms.limits.chunk_bytes,
                 calls=rooms.limits.calls,
                 session=caller.session,
+                descriptors=True,
             ),
             rooms.limits.plain_bytes,
         )
@@ -87,7 +90,7 @@ class Connection:
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
         self._ended = False
         self._reading = trio.CancelScope()
-        self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed)
+        self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed, rooms.copies.close)
         self._transfers = Transfers(self._session, self._pump, rooms, self._changed)
         self._meter = rooms.service.meters.conversation("socket", self._transfers.buffered)
         self._streams = Streams(self._session, self._pump, rooms, self._changed)
@@ -109,6 +112,9 @@ class Connection:
                     nursery.cancel_scope.cancel()
             except* Broken as broken:
                 self._log.debug("connection broke", reason=str(broken.exceptions[0]), **self._peer)
+            finally:
+                self._session.tokens.close()
+                self._session.outbox.close()
 
     def drain(self) -> None:
         """The server stops: take no new calls, end the watches, let the others finish."""
@@ -185,7 +191,7 @@ class Connection:
         self._rooms.service.register.heard(self._caller, time.time_ns())
         match event:
             case Opened():
-                self._open(event.call, event.op)
+                self._open(event.call, event.op, event.file)
             case Content():
                 self._transfers.take(event.call, event.data)
             case Committed():
@@ -234,7 +240,7 @@ class Connection:
             self.end(self._explain(error))
         self._look_round()
 
-    def _open(self, number: int, call: calls.Call) -> None:
+    def _open(self, number: int, call: calls.Call, file: Token | None) -> None:
         service = self._rooms.service
         service.register.called(self._caller)
         kind = type(call)
@@ -245,9 +251,9 @@ class Connection:
             self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
         elif isinstance(call, calls.Save):
             self._transfers.saves[number] = Incoming()
-            self._start(number, self._save, call)
+            self._start(number, self._save if file is None else partial(self._copy, file), call)
         elif isinstance(call, calls.Load):
-            self._start(number, self._load, call)
+            self._begin_load(number, call)
         elif isinstance(call, tasks.SaveSnapshot):
             self._start(number, self._take_snapshot, call)
         elif isinstance(call, calls.StreamCall):
@@ -264,6 +270,20 @@ class Connection:
             self._fault(number, self._explain(error))
         else:
             self._result(number, result)
+
+    def _begin_load(self, number: int, call: calls.Load) -> None:
+        """Answer a load with a descriptor, or begin to send its content."""
+        opened = None
+        if self._transfers.may_give(call):
+            try:
+                opened = self._transfers.give(number, self._caller, call)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._fault(number, self._explain(error))
+                return
+            if isinstance(opened, calls.Loaded):
+                self._result(number, opened)
+                return
+        self._start(number, partial(self._load, opened), call)
 
     def _change(self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result]) -> None:
         """Hand a change to the committer and answer when it calls back, from its own thread."""
@@ -343,7 +363,12 @@ class Connection:
         self._result(number, await self._rooms.looking(long, answer, self._caller, call))
 
     async def _save(self, number: int, call: calls.Save) -> None:
-        saved, commit = await self._transfers.save(number, self._caller, call)
+        self._saved(number, *await self._transfers.save(number, self._caller, call))
+
+    async def _copy(self, file: Token, number: int, call: calls.Save) -> None:
+        self._saved(number, *await self._transfers.copy(number, self._caller, call, file, self._nursery))
+
+    def _saved(self, number: int, saved: calls.Saved, commit: calls.Commit | None) -> None:
         if commit is None or commit.target is None:
             self._result(number, saved)
         else:
@@ -353,8 +378,8 @@ class Connection:
                 lambda moved: replace(saved, entry=moved.entries[0]),
             )
 
-    async def _load(self, number: int, call: calls.Load) -> None:
-        self._result(number, await self._transfers.load(number, self._caller, call))
+    async def _load(self, opened: Opened | None, number: int, call: calls.Load) -> None:
+        self._result(number, await self._transfers.load(opened, number, self._caller, call))
 
     async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
         self._result(number, await self._hosting.take(self._caller, call, self._guest))

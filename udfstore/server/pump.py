@@ -6,14 +6,13 @@ takes at once costs no change of task.
 
 from __future__ import annotations
 
-import array
 import math
-import os
 import socket
 from collections.abc import Callable
 
 import trio
 
+from udfstore.descriptors import ROOM, Descriptor, receive_into, sender
 from udfstore.errors import ProtocolError, TimedOut
 from udfstore.server.limits import ServerLimits
 from udfstore.session.events import HostEvent
@@ -21,11 +20,6 @@ from udfstore.session.host import HostSession, State
 
 RECEIVE_BYTES = 256 * 1024
 """Of one read: stays in a core's second-level cache, where the copy into a frame costs next to nothing."""
-
-DESCRIPTORS = 16
-"""Room to take in, and close, what a peer sends along unasked."""
-
-_ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS * array.array("i").itemsize)
 
 
 class Broken(Exception):
@@ -42,8 +36,12 @@ class Pump:
         limits: ServerLimits,
         buffer: memoryview,
         changed: trio.lowlevel.ParkingLot,
+        close: Callable[[int], object],
     ) -> None:
+        """`close` closes a descriptor that the peer sent."""
         self._socket = connection
+        self._send = sender(connection)
+        self._close = close
         self._session = session
         self._limits = limits
         self._buffer = buffer
@@ -99,36 +97,31 @@ class Pump:
             return "rest of a frame", self._limits.progress_seconds
         return "", math.inf
 
-    async def _receive(self) -> tuple[int, tuple[object, ...]]:
-        """Bytes in the buffer, and tokens for the descriptors that came with them (closed: none is ever announced).
+    async def _receive(self) -> tuple[int, list[Descriptor]]:
+        """How many bytes are in the buffer, and the descriptors that came with them.
 
-        Raises `ProtocolError` when more came than there was room for.
+        Raises `ProtocolError` when more came than this side can take.
         """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                size, ancillary, flags, _ = self._socket.recvmsg_into([self._buffer], _ANCILLARY_BYTES)
+                size, descriptors, dropped = receive_into(self._socket, self._buffer, self._close)
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise Broken(str(error)) from error
             break
-        descriptors = array.array("i")
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if flags & socket.MSG_CTRUNC:
-            raise ProtocolError("more descriptors than this side takes", expected=f"at most {DESCRIPTORS} at once")
-        return size, tuple(descriptors)
+        if dropped:
+            self._session.tokens.put(descriptors)
+            raise ProtocolError("more descriptors than this side can take", expected=f"at most {ROOM} at once")
+        return size, descriptors
 
     def flush(self) -> None:
         """Send what the socket takes now; `write` sees to the rest."""
         if self._broken:
             return
         try:
-            if self._session.outbox.flush(self._socket.sendmsg):
+            if self._session.outbox.flush(self._send):
                 self._changed.unpark_all()
         except BlockingIOError:
             self._changed.unpark_all()

@@ -8,6 +8,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
+from udfstore.server.handed import Copies
 from udfstore.server.limits import ServerLimits
 from udfstore.service import Service
 
@@ -33,6 +34,10 @@ class Rooms:
     moves: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     """Wakes who waits for followers after each change of the register."""
     hashes: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HASHES))
+    copies: Copies = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.copies = Copies(self.limits.progress_seconds)
 
     async def reading(self, do: Callable[[*_Args], _Result], *args: *_Args) -> _Result:
         """Run what reads files in a thread. It runs to its end: a cancel waits for it."""

@@ -7,20 +7,29 @@ do: a small blob is saved or loaded in one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import trio
 
 from udfstore import calls
-from udfstore.errors import TimedOut
+from udfstore.errors import TimedOut, UdfstoreError
 from udfstore.model import Caller
+from udfstore.server.handed import Piece as HandedPiece
 from udfstore.server.incoming import Incoming, Piece
 from udfstore.server.pump import Pump
 from udfstore.server.rooms import Rooms
 from udfstore.session.host import HostSession
+from udfstore.session.tokens import Token
 from udfstore.store import BlobFile, Upload
+
+DESCRIPTORS_WAITING = 16
+"""Descriptors that wait to be sent to one peer, each of them a file that is open here; others get content."""
 
 CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
+
+
+Opened = tuple[calls.Loading, BlobFile]
 
 
 class Transfers:
@@ -103,6 +112,38 @@ class Transfers:
                 await self._rooms.writing(upload.abort)
             raise
 
+    async def copy(
+        self, number: int, caller: Caller, call: calls.Save, file: Token, nursery: trio.Nursery
+    ) -> tuple[calls.Saved, calls.Commit | None]:
+        """As `save`, with the content of a file that came along, read ahead by a task in `nursery`."""
+        incoming, scope = self.saves[number], trio.CancelScope()
+        with closing(file):
+            self._rooms.copies.check()
+            upload = await self._rooms.writing(self._rooms.service.upload, caller, call)
+            if isinstance(upload, calls.Saved):
+                return upload, None
+            assert call.size is not None, "the session takes no descriptor without a size"
+            put, pieces = trio.open_memory_channel[HandedPiece](0)
+            nursery.start_soon(self._rooms.copies.read, file, call.offset, call.size, scope, put)
+            try:
+                async for piece in pieces:
+                    if isinstance(piece, UdfstoreError):
+                        raise piece
+                    last = upload.size + len(piece) == call.size
+                    if last:
+                        await self.until(lambda: incoming.commit is not None, "commit")
+                    written = await self._rooms.writing(_write_some, upload, [piece], incoming.commit if last else None)
+                    self._meters.received("socket", len(piece))
+                    if isinstance(written, calls.Saved):
+                        return written, incoming.commit
+                raise AssertionError("a file that was read to its end has a last piece")
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await self._rooms.writing(upload.abort)
+                raise
+            finally:
+                scope.cancel()
+
     def _grant(self, number: int, amount: int) -> None:
         self._session.grant(number, amount)
         self._pump.flush()
@@ -110,12 +151,27 @@ class Transfers:
 
     # --- loads ---
 
-    async def load(self, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
+    def give(self, number: int, caller: Caller, call: calls.Load) -> Opened | calls.Loaded:
+        """Answer a load with a descriptor, if the blob is large enough for the peer; else gives what `load` sends.
+
+        Files are opened here: that is as quick as to ask the catalog for a name.
+        """
+        head, file = self._rooms.service.open(caller, call)
+        if call.descriptor_from is None or not head.length == head.info.size >= call.descriptor_from:
+            return head, file
+        self._session.give(number, head, file)
+        return calls.Loaded(head.length)
+
+    def may_give(self, call: calls.Load) -> bool:
+        """Whether the peer takes a descriptor, and does not let too many wait."""
+        return call.descriptor_from is not None and self._session.outbox.tokens < DESCRIPTORS_WAITING
+
+    async def load(self, opened: Opened | None, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
         """Send a load's content."""
         session, most = self._session, self._limits.chunk_bytes
 
         def begin() -> tuple[calls.Loading, BlobFile, bytes]:
-            head, file = self._rooms.service.open(caller, call)
+            head, file = opened or self._rooms.service.open(caller, call)
             try:
                 return head, file, file.pread(head.offset, min(head.length, most))
             except BaseException:

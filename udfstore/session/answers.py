@@ -146,9 +146,10 @@ def result_from_pb(message: pb.Result) -> calls.Result:
             raise InternalError("a result that this release does not know: update the client")
 
 
-def head_to_pb(number: int, head: calls.Loading) -> pb.Head:
-    """The message before a load's content."""
-    return pb.Head(call=number, blob=blob_to_pb(head.info), offset=head.offset, length=head.length)
+def head_to_pb(number: int, head: calls.Loading, descriptor: bool) -> pb.Head:
+    """The message before a load's content, or with its descriptor."""
+    blob = blob_to_pb(head.info)
+    return pb.Head(call=number, blob=blob, offset=head.offset, length=head.length, descriptor=descriptor)
 
 
 def head_from_pb(message: pb.Head) -> calls.Loading:

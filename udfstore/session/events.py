@@ -12,6 +12,7 @@ from udfstore import calls, tasks
 from udfstore.errors import UdfstoreError
 from udfstore.model import Claim
 from udfstore.model import Event as TagEvent
+from udfstore.session.tokens import Token
 
 PROTOCOL = 1
 """The version of the protocol that this release speaks."""
@@ -29,6 +30,8 @@ class Welcome:
     calls: int
     session: int
     credit: bool = True
+    descriptors: bool = False
+    """Whether the socket passes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The UDF opened a call."""
+    """The UDF opened a call. `file`: the descriptor that a save brought; whoever takes the event closes it."""
 
     call: int
     op: calls.Call
+    file: Token | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +112,15 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A load's blob; its content follows."""
+    """A load's blob; its content follows, or came as `file`, a descriptor that whoever takes the event closes.
+
+    `lost`: neither, because the descriptor was lost on the way.
+    """
 
     call: int
     head: calls.Loading
+    file: Token | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ A node goes its own way beside that (`hosted`). Its goodbye asks for a last roun
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from udfstore import calls, tasks
@@ -37,6 +37,7 @@ from udfstore.session.events import (
 )
 from udfstore.session.hosted import Hosted
 from udfstore.session.outbox import Outbox
+from udfstore.session.tokens import Token, Tokens
 from udfstore.session.values import claim_from_pb
 from udfstore.wire import codec, limits
 from udfstore.wire.framing import Frame, FrameReader
@@ -86,10 +87,13 @@ class HostSession:
     def __init__(self, welcome: Welcome, plain_bytes: int = limits.PLAIN_BYTES) -> None:
         """`plain_bytes`: the largest state that a node may send inside its answer."""
         self.outbox = Outbox()
+        self.tokens = Tokens()
         self.state = State.GREETING
         self.closing = False
         self.counts_credit = False
         """Whether the UDF grants what it can take."""
+        self._descriptors = False
+        """Whether both sides said that they take them."""
         self._welcome = welcome
         self._hosted = Hosted(plain_bytes)
         self._frames = FrameReader(limits.of_strangers())
@@ -119,24 +123,26 @@ class HostSession:
                     calls=welcome.calls,
                     credit=welcome.credit,
                     session=welcome.session,
+                    descriptors=welcome.descriptors,
                 )
             )
         )
 
     # --- what comes ---
 
-    def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> Iterator[HostEvent]:
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = ()) -> Iterator[HostEvent]:
         """The events that `data` completes, in order; take them all.
 
-        `tokens` stand for descriptors that came with `data`; no message of this protocol version announces one, so any
-        is an error. Raises `ProtocolError` when the conversation cannot go on.
+        `tokens` are the descriptors that came with `data`. They are this session's, until an event hands one on.
+        Raises `ProtocolError` when the conversation cannot go on.
         """
-        if tokens:
-            raise ProtocolError("a descriptor that no frame announces", got=len(tokens))
+        self.tokens.put(tokens)
         for frame in self._frames.receive(data):
             event = self._on_frame(frame)
             if event is not None:
                 yield event
+        if not self._frames.half_read:
+            self.tokens.settle()
 
     def end(self) -> None:
         """The UDF closed its side. Raises `ProtocolError` when that cut a frame in two."""
@@ -181,6 +187,7 @@ class HostSession:
             raise ProtocolError(error.message, expected=error.expected, got=error.got) from error
         self.state = State.OPEN
         self.counts_credit = message.credit
+        self._descriptors = message.descriptors and self._welcome.descriptors
         chunk_bytes = self._welcome.chunk_bytes
         if self.node is None:
             self._frames.limits = limits.of_clients(chunk_bytes)
@@ -193,6 +200,20 @@ class HostSession:
         return Left()
 
     def _on_call(self, message: pb.Call) -> HostEvent | None:
+        if not message.save.descriptor:
+            return self._open(message, None)
+        file = self.tokens.maybe_claim() if self._descriptors else None
+        if file is None:
+            raise ProtocolError("a frame that announces a descriptor, and none came with it")
+        event = None
+        try:
+            event = self._open(message, file)
+        finally:
+            if not isinstance(event, Opened):
+                file.close()
+        return event
+
+    def _open(self, message: pb.Call, file: Token | None) -> HostEvent | None:
         number = message.call
         if number == 0:
             raise ProtocolError("call 0", expected="calls numbered from 1", got=number)
@@ -208,8 +229,12 @@ class HostSession:
                 self._remember(number)
             self._fault(number, error)
             return None
-        self._calls[number] = _OpenCall(op)
-        return Opened(number, op)
+        call = self._calls[number] = _OpenCall(op)
+        if isinstance(op, calls.Load) and not self._descriptors:
+            op = replace(op, descriptor_from=None)
+        if isinstance(op, calls.Save) and op.descriptor:
+            call.received = op.size or 0
+        return Opened(number, op, file)
 
     def _admit(self, op: calls.Call) -> None:
         if self.closing:
@@ -224,6 +249,9 @@ class HostSession:
         call = self._save(chunk.call, "content")
         if isinstance(call, Failed) or call is None:
             return call
+        assert isinstance(call.op, calls.Save)
+        if call.op.descriptor:
+            return self._fail(chunk.call, UsageError("content for a save that brought a descriptor"))
         size = len(chunk.data)
         if size > self._welcome.chunk_bytes:
             return self._fail(chunk.call, UsageError("a chunk too long", expected=self._welcome.chunk_bytes, got=size))
@@ -319,7 +347,12 @@ class HostSession:
     def head(self, number: int, head: calls.Loading) -> None:
         """What a load found."""
         if number in self._calls:
-            self._put(pb.Request(head=answers.head_to_pb(number, head)))
+            self._put(pb.Request(head=answers.head_to_pb(number, head, descriptor=False)))
+
+    def give(self, number: int, head: calls.Loading, file: Token) -> None:
+        """What a load found, with a descriptor of it, which is closed when it is sent: no content follows."""
+        envelope = pb.Request(head=answers.head_to_pb(number, head, descriptor=True))
+        self.outbox.put_with(codec.encode(envelope), file)
 
     def chunk(self, number: int, data: bytes | memoryview) -> None:
         """Content of a load: at most a chunk, at most the call's credit."""

@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from udfstore.session.tokens import Token
+
 Buffers = tuple[bytes | memoryview, ...]
 """The bytes of one frame in parts, to be sent in this order."""
+
+Send = Callable[[list[memoryview], Token | None], int]
+"""Sends buffers, and the descriptor that belongs to their first byte; tells how many bytes went."""
 
 TAKE_BYTES = 64 * 1024
 """Small frames sent at once: enough to make one system call worth it, few enough that a chunk is not held up."""
@@ -23,9 +28,13 @@ class Outbox:
     """What one side of a conversation still has to send."""
 
     def __init__(self) -> None:
-        self._small: deque[bytes] = deque()
+        self._small: deque[tuple[bytes, Token | None]] = deque()
         self._lanes: dict[int, deque[Buffers]] = {}
         self._sending: list[memoryview] = []
+        self._token: Token | None = None
+        """What goes with the first byte of `_sending`."""
+        self.tokens = 0
+        """Descriptors that wait."""
         self.small_bytes = 0
         """Of the small frames that wait."""
         self.bytes = 0
@@ -39,10 +48,17 @@ class Outbox:
         self.bytes += len(frame)
         lane = self._lanes.get(call)
         if lane is None:
-            self._small.append(frame)
+            self._small.append((frame, None))
             self.small_bytes += len(frame)
         else:
             lane.append((frame,))
+
+    def put_with(self, frame: bytes, token: Token) -> None:
+        """A small frame that brings a descriptor, which is closed once it is sent, or by `close`."""
+        self.bytes += len(frame)
+        self._small.append((frame, token))
+        self.small_bytes += len(frame)
+        self.tokens += 1
 
     def put_chunk(self, call: int, head: bytes, data: bytes | memoryview) -> None:
         """A chunk of a call; `data` is kept, not copied."""
@@ -57,8 +73,15 @@ class Outbox:
         """Forget what the call has waiting."""
         self.bytes -= sum(len(part) for frame in self._lanes.pop(call, ()) for part in frame)
 
-    def flush(self, send: Callable[[list[memoryview]], int]) -> bool:
-        """Send until nothing waits; `send` takes buffers and tells how many bytes went. True if any did.
+    def close(self) -> None:
+        """Nothing is sent any more: close the descriptors that wait."""
+        self._close_token()
+        while self._small:
+            _, self._token = self._small.popleft()
+            self._close_token()
+
+    def flush(self, send: Send) -> bool:
+        """Send until nothing waits. True if any bytes went.
 
         What `send` raises (a socket that would block) passes through; the next flush goes on where this one stopped.
         """
@@ -66,7 +89,8 @@ class Outbox:
         while self:
             if not self._sending:
                 self._sending = self._take()
-            sent = send(self._sending)
+            sent = send(self._sending, self._token)
+            self._close_token()
             sent_any = sent_any or sent > 0
             self.bytes -= sent
             while self._sending and sent >= len(self._sending[0]):
@@ -75,13 +99,24 @@ class Outbox:
                 self._sending[0] = self._sending[0][sent:]
         return sent_any
 
+    def _close_token(self) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            token.close()
+            self.tokens -= 1
+
     def _take(self) -> list[memoryview]:
-        """The next buffers to send: all small frames up to a bound, or one chunk."""
+        """The next buffers to send: all small frames up to a bound, one that brings a descriptor, or one chunk."""
         taken: list[bytes | memoryview] = []
         before = self.small_bytes
         while self._small and len(taken) < TAKE_FRAMES and before - self.small_bytes < TAKE_BYTES:
-            taken.append(self._small.popleft())
-            self.small_bytes -= len(taken[-1])
+            if taken and self._small[0][1] is not None:
+                break
+            frame, self._token = self._small.popleft()
+            taken.append(frame)
+            self.small_bytes -= len(frame)
+            if self._token is not None:
+                break
         if not taken:
             call, lane = next(iter(self._lanes.items()))
             taken += lane.popleft()

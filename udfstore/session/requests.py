@@ -75,13 +75,14 @@ def commit_from_pb(message: pb.Commit, request: bytes) -> calls.Commit:
 
 
 def _write_save(op: Any, call: calls.Save) -> None:
-    op.id = raw_of(call.id)
+    op.id, op.descriptor, op.offset = raw_of(call.id), call.descriptor, call.offset
     put_number(op, "size", call.size)
 
 
 def _write_load(op: Any, call: calls.Load) -> None:
     op.ref, op.offset = call.ref.text, call.offset
     put_number(op, "length", call.length)
+    put_number(op, "descriptor_from", call.descriptor_from)
 
 
 def _write_ref(op: Any, call: Any) -> None:
@@ -216,6 +217,14 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
 }
 
 
+def _read_save(op: Any, request: bytes) -> calls.Save:
+    size = maybe_number(op, "size")
+    if op.descriptor and size is None:
+        raise UsageError("a save by descriptor without a size", expected="how many bytes of the file are the content")
+    check_number("offset + size", op.offset + (size or 0))
+    return calls.Save(maybe_id(op.id), size, request, op.descriptor, op.offset)
+
+
 def _read_missing(op: Any, request: bytes) -> calls.Missing:
     if len(op.ids) > calls.MISSING_IDS:
         raise UsageError(f"one call asks for at most {calls.MISSING_IDS} IDs", got=len(op.ids))
@@ -283,8 +292,10 @@ def _read_await_followers(op: Any, request: bytes) -> tasks.AwaitFollowers:
 
 
 _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
-    "save": lambda op, request: calls.Save(maybe_id(op.id), maybe_number(op, "size"), request),
-    "load": lambda op, _: calls.Load(Ref.parse(op.ref), op.offset, maybe_number(op, "length")),
+    "save": _read_save,
+    "load": lambda op, _: calls.Load(
+        Ref.parse(op.ref), op.offset, maybe_number(op, "length"), maybe_number(op, "descriptor_from")
+    ),
     "stat": lambda op, _: calls.Stat(Ref.parse(op.ref)),
     "verify": lambda op, _: calls.Verify(Ref.parse(op.ref)),
     "why": lambda op, _: calls.Why(Ref.parse(op.ref)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from udfstore.session.events import (
 )
 from udfstore.session.nodes import Stage
 from udfstore.session.outbox import Outbox
+from udfstore.session.tokens import Token, Tokens
 from udfstore.session.values import claim_to_pb, place_to_pb
 from udfstore.wire import codec, limits
 from udfstore.wire.framing import Frame, FrameReader
@@ -54,16 +55,23 @@ class UdfSession:
         place: tasks.Place = tasks.NOWHERE,
         host_known: bool = False,
         plain_bytes: int = limits.PLAIN_BYTES,
+        descriptors: bool = False,
     ) -> None:
-        """`plain_bytes`: the largest state that may travel inside a message, if the node is `plain`."""
+        """`plain_bytes`: the largest state that may travel inside a message, if the node is `plain`.
+
+        `descriptors`: the shell passes them, both ways.
+        """
         self.outbox = Outbox()
+        self.tokens = Tokens()
         self.welcome: Welcome | None = None
         self.node = node
         self._plain_bytes = plain_bytes if node is not None and node.plain else 0
         self._frames = FrameReader(
             limits.of_hosts() if node is None else limits.of_hosts_of_nodes(plain_bytes=self._plain_bytes)
         )
+        self._descriptors = descriptors
         hello = pb.Hello(protocol=PROTOCOL, claim=claim_to_pb(claim or Claim()), credit=True, place=place_to_pb(place))
+        hello.descriptors = descriptors
         if node is not None:
             hello.node.CopyFrom(nodes.node_to_pb(node))
         nodes.check_hello(hello)
@@ -96,18 +104,20 @@ class UdfSession:
 
     # --- what comes ---
 
-    def receive(self, data: bytes | bytearray | memoryview, tokens: Sequence[object] = ()) -> Iterator[UdfEvent]:
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = ()) -> Iterator[UdfEvent]:
         """The events that `data` completes, in order; take them all.
 
+        `tokens` are the descriptors that came with `data`. They are this session's, until an event hands one on.
         Raises `ProtocolError` when the conversation cannot go on, `Unsupported` when the host speaks another version of
         the protocol, and the host's own error when it ended the conversation.
         """
-        if tokens:
-            raise ProtocolError("a descriptor that no frame announces", got=len(tokens))
+        self.tokens.put(tokens)
         for frame in self._frames.receive(data):
             event = self._on_frame(frame)
             if event is not None:
                 yield event
+        if not self._frames.half_read:
+            self.tokens.settle()
 
     def end(self) -> None:
         """The host closed its side. Raises `ProtocolError` when that cut a frame in two."""
@@ -149,13 +159,26 @@ class UdfSession:
             message.calls,
             message.session,
             message.credit,
+            message.descriptors,
         )
         if not self._host_known:
             self.outbox.put(self._hello)
         return self.welcome
 
     def _on_head(self, message: pb.Head) -> UdfEvent | None:
-        return Found(message.call, _read(answers.head_from_pb, message)) if self._known(message.call) else None
+        head, known = _read(answers.head_from_pb, message), self._known(message.call)
+        file = self.tokens.maybe_claim() if message.descriptor else None
+        lost = message.descriptor and file is None
+        if lost:
+            self.tokens.lose()
+        if known and file is not None:  # all is here; the result, which is still to come, says no more
+            self._end(message.call)
+            self._withdrawn.add(message.call)
+        if known:
+            return Found(message.call, head, file, lost)
+        if file is not None:
+            file.close()
+        return None
 
     def _on_page(self, message: pb.Page) -> UdfEvent | None:
         return Paged(message.call, tuple(_read(answers.page_from_pb, message))) if self._known(message.call) else None
@@ -222,16 +245,29 @@ class UdfSession:
 
     # --- what goes ---
 
-    def open(self, call: calls.Call) -> int:
+    @property
+    def descriptors(self) -> bool:
+        """Whether both sides pass descriptors, and none was lost so far."""
+        offered = self.welcome is not None and self.welcome.descriptors
+        return self._descriptors and offered and not self.tokens.lost
+
+    def open(self, call: calls.Call, file: Token | None = None) -> int:
         """Open a call; returns its number. Call it only once the welcome has come.
 
-        Raises `TooLarge` for more than one call may hold.
+        `file` goes with a save by descriptor, and is closed when it is sent. Raises `TooLarge` for more than one call
+        may hold.
         """
         if self.welcome is None:
             raise ProtocolError("a call before the welcome", blame=Blame.LOCAL)
-        self._put(pb.Response(call=requests.call_to_pb(self._last + 1, call)))
+        frame = self._encode(pb.Response(call=requests.call_to_pb(self._last + 1, call)))
+        if file is None:
+            self.outbox.put(frame)
+        else:
+            self.outbox.put_with(frame, file)
         self._last += 1
         self._credit[self._last] = 0
+        if isinstance(call, calls.Save) and call.descriptor:
+            self._sent[self._last] = call.size or 0
         return self._last
 
     def is_open(self, number: int) -> bool:

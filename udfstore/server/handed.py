@@ -1,0 +1,83 @@
+"""Files that clients hand over, to be copied: theirs, and perhaps not what they seem.
+
+One may lie on a file system of the client's own (FUSE) or of a server that is away (NFS), where every call on it, also
+the last, may never return. So none is made on the loop, and a thread that hangs in one is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from functools import partial
+
+import trio
+
+from udfstore.descriptors import File
+from udfstore.errors import Busy, Mismatch, TimedOut, UdfstoreError, UsageError
+
+COPIES = 8
+"""Threads that read such files, and those that are left behind in one: when all are taken, others send chunks."""
+
+PIECE_BYTES = 1024 * 1024
+"""Of one read: as a chunk."""
+
+Piece = memoryview | UdfstoreError
+
+
+class Copies:
+    """The threads for all of a server's copies."""
+
+    def __init__(self, progress_seconds: float) -> None:
+        self._limiter = trio.CapacityLimiter(COPIES)
+        self._seconds = progress_seconds
+
+    def check(self) -> None:
+        """Refuse one more copy (`Busy`) while every thread has its hands full."""
+        if not self._limiter.available_tokens:
+            raise Busy("too many files are being copied at present: send the content in chunks, or later")
+
+    def close(self, number: int) -> None:
+        """Close a file of a client's, some time."""
+        trio.lowlevel.spawn_system_task(self._close, number)
+
+    async def _close(self, number: int) -> None:
+        with suppress(OSError):  # whatever its file system still had to say
+            await trio.to_thread.run_sync(os.close, number, limiter=self._limiter, abandon_on_cancel=True)
+
+    async def read(
+        self, file: File, offset: int, size: int, scope: trio.CancelScope, pieces: trio.MemorySendChannel[Piece]
+    ) -> None:
+        """Send `size` bytes of a file, piece by piece; what goes wrong is the last one."""
+        with scope:
+            async with pieces:
+                try:
+                    while True:
+                        piece = await self._read(file.fileno(), min(size, PIECE_BYTES), offset)
+                        if size and not piece:
+                            raise Mismatch(
+                                "the file that was handed over is shorter", expected=offset + size, got=offset
+                            )
+                        await pieces.send(memoryview(piece))
+                        offset, size = offset + len(piece), size - len(piece)
+                        if not size:
+                            return
+                except UdfstoreError as error:
+                    await pieces.send(error)
+
+    async def _read(self, number: int, size: int, offset: int) -> bytes:
+        with trio.move_on_after(self._seconds) as scope:
+            read = partial(_read, number, size, offset)
+            data = await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
+        if scope.cancelled_caught:
+            raise TimedOut("nothing came out of the file that was handed over", expected=f"within {self._seconds:g} s")
+        return data
+
+
+def _read(number: int, size: int, offset: int) -> bytes:
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise UsageError("what was handed over is no file to read from", expected="a regular file or memfd")
+        return os.pread(number, size, offset)
+    except OSError as error:
+        raise UsageError(f"the file that was handed over cannot be read: {error.strerror}") from error
