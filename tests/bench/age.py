@@ -83,16 +83,16 @@ def asked(stand: Stand, store: Filled) -> tuple[float, ...]:
         )
 
 
-def filled(root: Path, count: int, before: int = 0) -> Filled:
-    """Bring a store that has `before` blobs and entries to `count` of both."""
+def filled(root: Path, count: int) -> Filled:
+    """A store with so many blobs and entries."""
     say(f"filling a store with {count:,} blobs and entries")
     with Store(root):
         pass
     layout = Layout(root)
     for suffix in ("", "-wal", "-shm"):
         layout.catalog.with_name(layout.catalog.name + suffix).unlink(missing_ok=True)
-    ids = [_written(layout, os.urandom(SMALL_BYTES)) for _ in range(count - before)]
-    tags = [f"aged/{number:07}" for number in range(before // VERSIONS, count // VERSIONS)]
+    ids = [_written(layout, os.urandom(SMALL_BYTES)) for _ in range(count)]
+    tags = [f"aged/{number:07}" for number in range(count // VERSIONS)]
     with Store(root, say=say) as store:
         _move(store, tags, ids)
     chosen = random.Random(count)

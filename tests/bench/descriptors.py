@@ -35,8 +35,8 @@ def descriptor_probes(stand: Stand) -> Iterator[list[Probe]]:
     with ExitStack() as stack:
         served, floors = stack.enter_context(stand.server()), stack.enter_context(stand.floors())
         store = stack.enter_context(udfstore.connect(served.socket, descriptors=True))
-        kept = stack.enter_context(_kept_file(stand.folder / "kept", stand.sizes.big_bytes))
-        fresh = stack.enter_context(_kept_file(stand.folder / "fresh", stand.sizes.big_bytes))
+        kept = stack.enter_context(kept_file(stand.folder / "kept", stand.sizes.big_bytes))
+        fresh = stack.enter_context(kept_file(stand.folder / "fresh", stand.sizes.big_bytes))
         yield [
             *_saves(store, floors, fresh),
             *_repeats(store, kept),
@@ -45,7 +45,7 @@ def descriptor_probes(stand: Stand) -> Iterator[list[Probe]]:
         ]
 
 
-class _File:
+class File:
     """A large file, and its bytes as they are mapped."""
 
     def __init__(self, path: Path, bytes: memoryview) -> None:
@@ -66,11 +66,12 @@ class _File:
 
 
 @contextmanager
-def _kept_file(path: Path, size: int) -> Iterator[_File]:
+def kept_file(path: Path, size: int) -> Iterator[File]:
+    """A file of that size, for a while."""
     write_file(path, size)
     try:
         with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped, memoryview(mapped) as view:
-            yield _File(path, view)
+            yield File(path, view)
     finally:
         path.unlink()
 
@@ -86,7 +87,7 @@ def write_file(path: Path, size: int) -> None:
         os.fsync(file.fileno())
 
 
-def _saves(store: udfstore.Store, floors: Path, fresh: _File) -> list[Probe]:
+def _saves(store: udfstore.Store, floors: Path, fresh: File) -> list[Probe]:
     def sunk() -> float:
         content = fresh.renew()
         return fresh.rate(lambda: send(floors / "sink", content))
@@ -122,7 +123,7 @@ def copy(source: Path, target: Path) -> None:
     target.unlink()
 
 
-def _repeats(store: udfstore.Store, kept: _File) -> list[Probe]:
+def _repeats(store: udfstore.Store, kept: File) -> list[Probe]:
     store.save(kept.path)
 
     def hashed_first() -> None:
@@ -143,7 +144,7 @@ def _repeats(store: udfstore.Store, kept: _File) -> list[Probe]:
     ]
 
 
-def _loads(store: udfstore.Store, floors: Path, kept: _File) -> list[Probe]:
+def _loads(store: udfstore.Store, floors: Path, kept: File) -> list[Probe]:
     (floors / "content").hardlink_to(kept.path)
     id, size = store.save(kept.path).id, len(kept.bytes)
 
@@ -177,7 +178,7 @@ def _opens(store: udfstore.Store, floors: Path, stand: Stand) -> list[Probe]:
             Row(f"{label}, {share(at)}", Unit.MICROSECONDS, goal, row.name)
             for (at, goal), row in zip(goals.items(), floor, strict=True)
         )
-        probes.append(Probe(rows, partial(_opened, store, id, count, *goals)))
+        probes.append(Probe(rows, partial(_first, store, id, count, *goals)))
     return probes
 
 
@@ -186,16 +187,16 @@ def share(at: int) -> str:
     return "median" if at == 50 else f"{at}th percentile"
 
 
-def _opened(store: udfstore.Store, id: BlobId, count: int, *shares: int) -> tuple[float, ...]:
-    """Until a loader has the first bytes of a blob."""
+def first_bytes(store: udfstore.Store, id: BlobId) -> float:
+    """Seconds until a loader has the first bytes of a blob."""
+    started = perf_counter()
+    with store.open(id) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert mapped[:ANSWER_BYTES]
+        return perf_counter() - started
 
-    def seconds() -> float:
-        started = perf_counter()
-        with store.open(id) as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            assert mapped[:ANSWER_BYTES]
-            return perf_counter() - started
 
-    return _shares([seconds() for _ in range(count)], *shares)
+def _first(store: udfstore.Store, id: BlobId, count: int, *shares: int) -> tuple[float, ...]:
+    return _shares([first_bytes(store, id) for _ in range(count)], *shares)
 
 
 def _echoes(path: Path, count: int) -> list[float]:

@@ -70,6 +70,16 @@ def moving(id: BlobId, count: int) -> Job:
     return job
 
 
+def reading(name: str, count: int) -> Job:
+    """A client that reads a tag so many times."""
+
+    def job(talk: Conversation) -> Iterator[Operation]:
+        for _ in range(count):
+            yield operations.ask(talk, calls.GetTag(Ref.parse(name)))
+
+    return job
+
+
 def move(talk: Conversation, name: str, id: BlobId) -> Operation:
     """Move one tag."""
     step = calls.Step(Tag.parse(name), Ref.of(id))
