@@ -63,5 +63,5 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def _number(figure: float, unit: Unit) -> str:
-    digits = {Unit.MILLISECONDS: 2, Unit.SECONDS: 3}.get(unit, 0)
+    digits = {Unit.MILLISECONDS: 2, Unit.SECONDS: 3, Unit.BYTES: 1}.get(unit, 0)
     return f"{figure:,.{digits}f}"
