@@ -87,9 +87,14 @@ class RawHost:
     """A host that hears frames which our own UDF would not send."""
 
     def __init__(
-        self, welcome: Welcome = WELCOME, credit: bool = True, greet: bool = True, node: pb.Node | None = None
+        self,
+        welcome: Welcome = WELCOME,
+        credit: bool = True,
+        greet: bool = True,
+        node: pb.Node | None = None,
+        descriptors: bool = False,
     ) -> None:
-        self.session = HostSession(welcome)
+        self.session = HostSession(replace(welcome, descriptors=descriptors))
         self.answers()
         if greet:
             self.hear(pb.Response(hello=pb.Hello(protocol=1, credit=credit, node=node)))

@@ -15,8 +15,9 @@ from udfstore.errors import UsageError
 _TEXT: type = io.TextIOBase
 _PLAIN = (io.FileIO, io.BufferedReader, io.BufferedRandom)
 
-HAND_OVER_FROM = 64 * 1024
-"""Bytes from which a file is handed over to the server instead of its content."""
+HAND_OVER_FROM = 256 * 1024
+"""Bytes from which a file is handed over to the server instead of its content: for less, both take the same time.
+Content in memory is never worth a file (memfd): to write it there takes as long as to send it."""
 
 Content = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 

@@ -35,7 +35,7 @@ from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
 from udfstore.server.rooms import Rooms
 from udfstore.server.streams import Streams
-from udfstore.server.transfers import Opened, Transfers
+from udfstore.server.transfers import Transfers
 from udfstore.session.events import (
     Alive,
     Committed,
@@ -52,6 +52,7 @@ from udfstore.session.events import (
 from udfstore.session.host import HostSession, State
 from udfstore.session.tokens import Token
 from udfstore.snapshots import check_name
+from udfstore.store import BlobFile
 from udfstore.version import __version__
 
 HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
@@ -251,7 +252,10 @@ class Connection:
             self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
         elif isinstance(call, calls.Save):
             self._transfers.saves[number] = Incoming()
-            self._start(number, self._save if file is None else partial(self._copy, file), call)
+            if file is None:
+                self._start(number, self._save, call)
+            else:
+                self._start(number, self._copy, call, file)
         elif isinstance(call, calls.Load):
             self._begin_load(number, call)
         elif isinstance(call, tasks.SaveSnapshot):
@@ -272,18 +276,20 @@ class Connection:
             self._result(number, result)
 
     def _begin_load(self, number: int, call: calls.Load) -> None:
-        """Answer a load with a descriptor, or begin to send its content."""
-        opened = None
-        if self._transfers.may_give(call):
-            try:
-                opened = self._transfers.give(number, self._caller, call)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._fault(number, self._explain(error))
-                return
-            if isinstance(opened, calls.Loaded):
-                self._result(number, opened)
-                return
-        self._start(number, partial(self._load, opened), call)
+        """Answer a load with a descriptor, or begin to send its content.
+
+        The file is opened here: that is as quick as to ask the catalog, and for a descriptor all there is to do.
+        """
+        try:
+            head, file = self._rooms.service.open(self._caller, call)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
+            self._fault(number, self._explain(error))
+            return
+        loaded = self._transfers.maybe_give(number, call, head, file)
+        if loaded is None:
+            self._start(number, self._load, head, file)
+        else:
+            self._result(number, loaded)
 
     def _change(self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result]) -> None:
         """Hand a change to the committer and answer when it calls back, from its own thread."""
@@ -324,16 +330,14 @@ class Connection:
 
     # --- calls that take a task ---
 
-    def _start(self, number: int, run: Callable[[int, Any], Any], call: calls.Call) -> None:
+    def _start(self, number: int, run: Callable[..., Any], *what: object) -> None:
         scope = self._tasks[number] = trio.CancelScope()
-        self._nursery.start_soon(self._run, number, scope, run, call)
+        self._nursery.start_soon(self._run, number, scope, partial(run, number, *what))
 
-    async def _run(
-        self, number: int, scope: trio.CancelScope, run: Callable[[int, Any], Any], call: calls.Call
-    ) -> None:
+    async def _run(self, number: int, scope: trio.CancelScope, run: Callable[[], Any]) -> None:
         try:
             with scope:
-                await run(number, call)
+                await run()
         except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
             self._fault(number, self._explain(error))
         finally:
@@ -365,7 +369,7 @@ class Connection:
     async def _save(self, number: int, call: calls.Save) -> None:
         self._saved(number, *await self._transfers.save(number, self._caller, call))
 
-    async def _copy(self, file: Token, number: int, call: calls.Save) -> None:
+    async def _copy(self, number: int, call: calls.Save, file: Token) -> None:
         self._saved(number, *await self._transfers.copy(number, self._caller, call, file, self._nursery))
 
     def _saved(self, number: int, saved: calls.Saved, commit: calls.Commit | None) -> None:
@@ -378,8 +382,8 @@ class Connection:
                 lambda moved: replace(saved, entry=moved.entries[0]),
             )
 
-    async def _load(self, opened: Opened | None, number: int, call: calls.Load) -> None:
-        self._result(number, await self._transfers.load(opened, number, self._caller, call))
+    async def _load(self, number: int, head: calls.Loading, file: BlobFile) -> None:
+        self._result(number, await self._transfers.load(number, head, file))
 
     async def _take_snapshot(self, number: int, call: tasks.SaveSnapshot) -> None:
         self._result(number, await self._hosting.take(self._caller, call, self._guest))

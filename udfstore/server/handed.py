@@ -48,36 +48,41 @@ class Copies:
     async def read(
         self, file: File, offset: int, size: int, scope: trio.CancelScope, pieces: trio.MemorySendChannel[Piece]
     ) -> None:
-        """Send `size` bytes of a file, piece by piece; what goes wrong is the last one."""
+        """Send `size` bytes of a file, piece by piece; what goes wrong is the last one.
+
+        A piece stays as it is until the next one is taken.
+        """
         with scope:
             async with pieces:
                 try:
+                    now, next = (memoryview(bytearray(min(size, PIECE_BYTES))) for _ in range(2))
                     while True:
-                        piece = await self._read(file.fileno(), min(size, PIECE_BYTES), offset)
+                        piece = now[: await self._read(file.fileno(), now[:size], offset)]
                         if size and not piece:
                             raise Mismatch(
                                 "the file that was handed over is shorter", expected=offset + size, got=offset
                             )
-                        await pieces.send(memoryview(piece))
+                        await pieces.send(piece)
                         offset, size = offset + len(piece), size - len(piece)
                         if not size:
                             return
+                        now, next = next, now
                 except UdfstoreError as error:
                     await pieces.send(error)
 
-    async def _read(self, number: int, size: int, offset: int) -> bytes:
+    async def _read(self, number: int, buffer: memoryview, offset: int) -> int:
         with trio.move_on_after(self._seconds) as scope:
-            read = partial(_read, number, size, offset)
-            data = await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
+            read = partial(_read, number, buffer, offset)
+            done = await trio.to_thread.run_sync(read, limiter=self._limiter, abandon_on_cancel=True)
         if scope.cancelled_caught:
             raise TimedOut("nothing came out of the file that was handed over", expected=f"within {self._seconds:g} s")
-        return data
+        return done
 
 
-def _read(number: int, size: int, offset: int) -> bytes:
+def _read(number: int, buffer: memoryview, offset: int) -> int:
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise UsageError("what was handed over is no file to read from", expected="a regular file or memfd")
-        return os.pread(number, size, offset)
+        return os.preadv(number, [buffer], offset)
     except OSError as error:
         raise UsageError(f"the file that was handed over cannot be read: {error.strerror}") from error

@@ -6,6 +6,7 @@ do: a small blob is saved or loaded in one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -25,11 +26,11 @@ from udfstore.store import BlobFile, Upload
 DESCRIPTORS_WAITING = 16
 """Descriptors that wait to be sent to one peer, each of them a file that is open here; others get content."""
 
+AT_HAND_BYTES = 64 * 1024
+"""Content that is read without a thread where that does not wait for the disk: to copy so much takes microseconds."""
+
 CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
-
-
-Opened = tuple[calls.Loading, BlobFile]
 
 
 class Transfers:
@@ -151,37 +152,23 @@ class Transfers:
 
     # --- loads ---
 
-    def give(self, number: int, caller: Caller, call: calls.Load) -> Opened | calls.Loaded:
-        """Answer a load with a descriptor, if the blob is large enough for the peer; else gives what `load` sends.
-
-        Files are opened here: that is as quick as to ask the catalog for a name.
-        """
-        head, file = self._rooms.service.open(caller, call)
-        if call.descriptor_from is None or not head.length == head.info.size >= call.descriptor_from:
-            return head, file
-        self._session.give(number, head, file)
+    def maybe_give(self, number: int, call: calls.Load, head: calls.Loading, file: BlobFile) -> calls.Loaded | None:
+        """Answer a load with a descriptor, if the peer takes one of such a blob and does not let too many wait."""
+        session, least = self._session, call.descriptor_from
+        if least is None or not head.length == head.info.size >= least or session.outbox.tokens >= DESCRIPTORS_WAITING:
+            return None
+        session.give(number, head, file)
         return calls.Loaded(head.length)
 
-    def may_give(self, call: calls.Load) -> bool:
-        """Whether the peer takes a descriptor, and does not let too many wait."""
-        return call.descriptor_from is not None and self._session.outbox.tokens < DESCRIPTORS_WAITING
-
-    async def load(self, opened: Opened | None, number: int, caller: Caller, call: calls.Load) -> calls.Loaded:
+    async def load(self, number: int, head: calls.Loading, file: BlobFile) -> calls.Loaded:
         """Send a load's content."""
         session, most = self._session, self._limits.chunk_bytes
-
-        def begin() -> tuple[calls.Loading, BlobFile, bytes]:
-            head, file = opened or self._rooms.service.open(caller, call)
-            try:
-                return head, file, file.pread(head.offset, min(head.length, most))
-            except BaseException:
-                file.close()
-                raise
-
-        head, file, data = await self._rooms.reading(begin)
         with file:
             session.head(number, head)
             sent = 0
+            data = _maybe_read(head, file)
+            if data is None:
+                data = await self._rooms.reading(file.pread, head.offset, min(most, head.length))
             while True:
                 view = memoryview(data)
                 while view:
@@ -204,6 +191,18 @@ class Transfers:
         if session.credit(number) == 0:
             self._pump.flush()  # the head, by which the peer judges what to grant
             await self.until(lambda: session.credit(number) != 0, "credit")
+
+
+def _maybe_read(head: calls.Loading, file: BlobFile) -> bytes | None:
+    """Content that is small and at hand, in the page cache; None: reading it might take a while."""
+    if head.length > AT_HAND_BYTES:
+        return None
+    data = bytearray(head.length)
+    try:
+        done = os.preadv(file.fileno(), [data], head.offset, os.RWF_NOWAIT)
+    except OSError:  # it would have to wait, or this file system cannot tell
+        return None
+    return bytes(data) if done == head.length else None
 
 
 def _write_some(upload: Upload, pieces: Sequence[Piece], commit: calls.Commit | None) -> calls.Saved | Upload:
