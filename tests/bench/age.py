@@ -28,7 +28,7 @@ from udfstore.client import arguments
 from udfstore.digest import BlobId
 from udfstore.model import Author
 from udfstore.refs import Ref, Tag
-from udfstore.store import Store, StoreLimits
+from udfstore.store import Store
 from udfstore.store.layout import Layout
 
 VERSIONS = 10
@@ -36,7 +36,8 @@ VERSIONS = 10
 ASKED = 1000
 """Blobs that are asked for, and a tenth as many tags: a new store has no more."""
 AUTHOR = Author(front="local")
-WAITING = StoreLimits().queue // 2
+WAITING = 64
+"""Moves of `MOVES` tags on their way at once: they fill about half a group of the log."""
 
 
 @dataclass(frozen=True, slots=True)
