@@ -6,10 +6,11 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := curl strace chromium fonts-dejavu-core nginx-light caddy systemd \
           gcc libc6-dev pkg-config libfuse3-dev e2fsprogs xfsprogs btrfs-progs
+PEERS  := docker-registry redis-server nats-server
 PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo serve test check proto bench crash clean
+.PHONY: help setup tools peers demo serve test check proto bench curves crash clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -26,6 +27,10 @@ setup: $(READY) ## install everything into .venv
 tools: ## what some tests drive (strace, Chromium, proxies, file systems), from Debian's packages; needs root
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS) >/dev/null
+
+peers: ## the stores that make bench measures beside this one, from Debian's packages; needs root
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PEERS) >/dev/null
 
 demo: $(READY) ## the main job on real data: serve, train, promote, score, swap, roll back
 	$(BIN)/python examples/water_flow/demo.py
@@ -52,6 +57,9 @@ proto: $(READY) ## make udfstore/_pb from proto/ again
 
 bench: $(READY) ## measure, each figure beside its floor
 	$(BIN)/python -m tests.bench
+
+curves: $(READY) ## draw how cost grows with size, clients and age into docs/images
+	$(BIN)/python -m tests.bench.curves
 
 crash: $(READY) ## the long form of the kill and power-loss tests
 	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0

@@ -1,4 +1,4 @@
-"""Large content: saves and loads of one big blob in chunks, beside bare sockets."""
+"""Large content: saves and loads of one big blob in chunks, beside bare sockets, a plain file and an object store."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
 
 import udfstore
 from tests.bench.floors import BUFFER_BYTES, SIZE_BYTES, connect
+from tests.bench.peer_nats import object_probes
 from tests.bench.rows import Probe, Row, Unit
 from tests.bench.stand import MIB, Stand
 
@@ -37,7 +38,9 @@ def content_probes(stand: Stand) -> Iterator[list[Probe]]:
     """Save and load one big blob."""
     size = stand.sizes.big_bytes
     fresh = fresh_content(size)
-    with stand.server() as served, stand.floors() as floors, udfstore.connect(served.socket) as store:
+    with ExitStack() as stack:
+        served, floors = stack.enter_context(stand.server()), stack.enter_context(stand.floors())
+        store = stack.enter_context(udfstore.connect(served.socket, descriptors=False))
         (floors / "content").write_bytes(fresh())
         kept = store.save(floors / "content").id
 
@@ -58,6 +61,13 @@ def content_probes(stand: Stand) -> Iterator[list[Probe]]:
             settle()
             return size / MIB / took
 
+        def filed() -> float:
+            content = fresh()
+            figure = rate(lambda: write_plain(stand.folder / "plain", content))()
+            (stand.folder / "plain").unlink()
+            settle()
+            return figure
+
         def rate(load: Callable[[], object]) -> Callable[[], float]:
             def measure() -> float:
                 started = perf_counter()
@@ -66,8 +76,9 @@ def content_probes(stand: Stand) -> Iterator[list[Probe]]:
 
             return measure
 
-        yield [
+        probes = [
             Probe.of(Row(SINK, Unit.RATE), sunk),
+            Probe.of(Row("plain file: written, fdatasync, rename, fsync of the folder", Unit.RATE, "", SINK), filed),
             Probe.of(Row("save in chunks, durable", Unit.RATE, "0.8 of the floor", SINK), saved),
             Probe.of(Row(SOURCE, Unit.RATE), rate(lambda: receive(floors / "source", size, lambda data: None))),
             Probe.of(Row(CHECKED, Unit.RATE), rate(lambda: receive(floors / "source", size, hashlib.sha256().update))),
@@ -77,6 +88,27 @@ def content_probes(stand: Stand) -> Iterator[list[Probe]]:
             ),
             Probe.of(Row("load in chunks, checked, to bytes", Unit.RATE, "", SOURCE), rate(lambda: store.load(kept))),
         ]
+        yield probes + stack.enter_context(object_probes(stand, fresh, SINK, SOURCE))
+
+
+def write_plain(path: Path, content: bytearray) -> None:
+    """A durable file under its name: what a careful program does without a store."""
+    part = path.with_suffix(".part")
+    with part.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fdatasync(file.fileno())
+    part.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def settle() -> None:
@@ -84,7 +116,7 @@ def settle() -> None:
     os.sync()
 
 
-def send(path: Path, content: bytearray) -> None:
+def send(path: Path, content: bytearray | memoryview) -> None:
     """Send content to the sink and wait until it is durable there."""
     with connect(path) as connection:
         connection.sendall(len(content).to_bytes(SIZE_BYTES, "big"))

@@ -23,6 +23,10 @@ def _at_once() -> bool:
     return True
 
 
+def _usual() -> Conversation:
+    return Conversation(Claim(person="bench"))
+
+
 class _Client:
     """A client and the operation it is at."""
 
@@ -58,16 +62,16 @@ class _Client:
 
 
 class Crowd:
-    """Connections to one server, and clients on them."""
+    """Connections to one server, and clients on them. `converse` begins the conversation of one."""
 
-    def __init__(self, path: Path, connections: int) -> None:
-        self._links = [Link(connect([path]), Conversation(Claim(person="bench"))) for _ in range(connections)]
+    def __init__(self, path: Path, connections: int, converse: Callable[[], Conversation] = _usual) -> None:
+        self._links = [Link(connect([path]), converse()) for _ in range(connections)]
         self._clients: list[list[_Client]] = [[] for _ in self._links]
         self._numbers = {link.socket.fileno(): number for number, link in enumerate(self._links)}
         self._poll = select.epoll()
         for fd in self._numbers:
             self._poll.register(fd, select.EPOLLIN)
-        self._drive(lambda: all(link.talk.welcome is not None for link in self._links))
+        self.drive(lambda: all(link.talk.welcome is not None for link in self._links))
 
     def __enter__(self) -> Self:
         return self
@@ -83,17 +87,14 @@ class Crowd:
         for number, link in enumerate(self._links):
             self._clients[number] = [_Client(job(link.talk), lambda items: None) for _ in range(clients_each)]
             self._advance(number)
-        self._drive(lambda: all(client.done for clients in self._clients for client in clients))
+        self.drive(lambda: all(client.done for clients in self._clients for client in clients))
         return perf_counter() - started
 
-    def begin(self, number: int, job: Job, given: Callable[[tuple[Any, ...]], None]) -> None:
-        """Have one client begin a job that goes on; `given` is handed what it gives."""
-        self._clients[number] = [_Client(job(self._links[number].talk), given)]
+    def begin(self, number: int, job: Job, given: Callable[[tuple[Any, ...]], None] = lambda items: None) -> None:
+        """Have one more client begin a job on that connection, and go on with it; `given` is handed what it gives."""
+        others = [client for client in self._clients[number] if not client.done]
+        self._clients[number] = [*others, _Client(job(self._links[number].talk), given)]
         self._advance(number)
-
-    def drive(self, until: Callable[[], bool]) -> None:
-        """Go on until something is true."""
-        self._drive(until)
 
     def arrivals(self, numbers: range) -> list[float]:
         """When the next bytes reached each of these connections: `perf_counter` times, the earliest first.
@@ -112,7 +113,8 @@ class Crowd:
             self._advance(number)
         return sorted(came[number] for number in numbers)
 
-    def _drive(self, until: Callable[[], bool]) -> None:
+    def drive(self, until: Callable[[], bool]) -> None:
+        """Go on until something is true."""
         for number in self._numbers.values():
             self._advance(number)
         while not until():

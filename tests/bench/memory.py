@@ -7,7 +7,7 @@ would hide them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.bench.crowd import Crowd, Job
@@ -16,7 +16,7 @@ from tests.bench.stand import MIB, Stand
 from udfstore import calls
 from udfstore.client import operations
 from udfstore.client.conversation import Conversation
-from udfstore.client.operations import Operation, Read
+from udfstore.client.operations import Operation
 
 SAVES = 8
 IDLE = 100
@@ -62,7 +62,7 @@ def saving(size: int) -> Job:
     return job
 
 
-def repeated(size: int) -> Read:
+def repeated(size: int) -> Callable[[int], memoryview]:
     """Content that costs the sender no memory: one random block, over and over."""
     block = memoryview(os.urandom(MIB))
     left = size

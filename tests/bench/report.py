@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tests.bench.rows import Result, Unit
 
+FORMAT = 1
 HEADS = ("what", "median", "lowest to highest", "of floor", "goal")
 
 
@@ -29,7 +30,7 @@ def as_table(machine: Mapping[str, str], groups: Mapping[str, Sequence[Result]],
 
 
 def as_json(machine: Mapping[str, str], groups: Mapping[str, Sequence[Result]], *, quick: bool) -> str:
-    """Everything, each round's figures included."""
+    """Everything, each round's figures included; `FORMAT` changes when what stands here changes its meaning."""
     rows = [
         {
             "group": name,
@@ -37,6 +38,7 @@ def as_json(machine: Mapping[str, str], groups: Mapping[str, Sequence[Result]], 
             "unit": result.row.unit.value,
             "goal": result.row.goal,
             "floor": result.row.floor,
+            "gap": result.row.gap,
             "median": result.median,
             "of_floor": result.share,
             "rounds": result.figures,
@@ -44,14 +46,16 @@ def as_json(machine: Mapping[str, str], groups: Mapping[str, Sequence[Result]], 
         for name, results in groups.items()
         for result in results
     ]
-    return json.dumps({"machine": machine, "quick": quick, "rows": rows}, indent=2) + "\n"
+    return json.dumps({"format": FORMAT, "machine": machine, "quick": quick, "rows": rows}, indent=2) + "\n"
 
 
 def _cells(result: Result) -> tuple[str, ...]:
-    unit, figures = result.row.unit, result.figures
+    unit, figures, middle = result.row.unit, result.figures, result.median
+    if middle is None:
+        return result.row.name, "", "", "", result.row.gap
     return (
         result.row.name,
-        f"{_number(result.median, unit)} {unit.value:5}",
+        f"{_number(middle, unit)} {unit.value:5}",
         f"{_number(min(figures), unit)} to {_number(max(figures), unit)}",
         "" if result.share is None else f"{result.share:.2f}",
         result.row.goal,
@@ -59,5 +63,5 @@ def _cells(result: Result) -> tuple[str, ...]:
 
 
 def _number(figure: float, unit: Unit) -> str:
-    digits = {Unit.MILLISECONDS: 1, Unit.SECONDS: 3}.get(unit, 0)
+    digits = {Unit.MILLISECONDS: 2, Unit.SECONDS: 3, Unit.BYTES: 1}.get(unit, 0)
     return f"{figure:,.{digits}f}"

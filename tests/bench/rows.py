@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from statistics import median
+from time import perf_counter
 
 
 class Unit(Enum):
@@ -23,6 +24,7 @@ class Unit(Enum):
     MILLISECONDS = "ms"
     SECONDS = "s"
     MEMORY = "MiB"
+    BYTES = "B"
 
     @property
     def more_is_better(self) -> bool:
@@ -32,17 +34,19 @@ class Unit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `floor` names the row of the same group that it is held against."""
+    """One line of the table. `floor` names the row of the same group that it is held against; `gap` says why there is
+    no figure."""
 
     name: str
     unit: Unit
     goal: str = ""
     floor: str = ""
+    gap: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Measures once and gives a figure for each of its rows, in their order."""
+    """Measures once and gives a figure for each of its rows, in their order. That of a gap is never asked."""
 
     rows: tuple[Row, ...]
     measure: Callable[[], tuple[float, ...]]
@@ -52,19 +56,24 @@ class Probe:
         """A probe with one row."""
         return cls((row,), lambda: (measure(),))
 
+    @classmethod
+    def absent(cls, program: str, package: str) -> Probe:
+        """In place of what another program would be asked for, where that is not installed."""
+        return cls((Row(program, Unit.RATE, gap=f"not installed: apt-get install {package}"),), lambda: ())
+
 
 @dataclass(slots=True)
 class Result:
-    """A row and its figures, one a round."""
+    """A row and its figures, one a round; a gap has none."""
 
     row: Row
     figures: list[float] = field(default_factory=list)
     floor: Result | None = None
 
     @property
-    def median(self) -> float:
-        """The middle figure."""
-        return median(self.figures)
+    def median(self) -> float | None:
+        """The middle figure; None without any."""
+        return median(self.figures) if self.figures else None
 
     @property
     def share(self) -> float | None:
@@ -81,8 +90,9 @@ def take_rounds(name: str, probes: Sequence[Probe], rounds: int, *, warm_up: boo
     for result in results.values():
         if result.row.floor:
             result.floor = results[result.row.floor]
+    measured = [probe for probe in probes if not probe.rows[0].gap]
     for number in range(0 if warm_up else 1, rounds + 1):
-        for probe in probes if number % 2 else reversed(probes):
+        for probe in measured if number % 2 else reversed(measured):
             label = f"round {number} of {rounds}" if number else "warm-up"
             say(f"{name}, {label}: {probe.rows[0].name}")
             figures = probe.measure()
@@ -90,6 +100,18 @@ def take_rounds(name: str, probes: Sequence[Probe], rounds: int, *, warm_up: boo
                 for row, figure in zip(probe.rows, figures, strict=True):
                     results[row.name].figures.append(figure)
     return list(results.values())
+
+
+def per_second(count: int, do: Callable[[], object]) -> float:
+    """How many a second, when `do` does so many."""
+    started = perf_counter()
+    do()
+    return count / (perf_counter() - started)
+
+
+def percentile(figures: Sequence[float], share: int) -> float:
+    """The smallest figure that so many of a hundred do not exceed (nearest rank)."""
+    return sorted(figures)[-(-len(figures) * share // 100) - 1]
 
 
 def say(text: str) -> None:

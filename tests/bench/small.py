@@ -1,17 +1,19 @@
-"""Small content: durable saves and loads of 4 KiB, beside bare appends, plain files and an echo."""
+"""Small content: durable saves and loads of 4 KiB, beside bare appends, plain files, an echo, and other stores."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
 
 import udfstore
 from tests.bench.crowd import Crowd, Job
 from tests.bench.floors import REQUEST_BYTES, connect
-from tests.bench.rows import Probe, Row, Unit
+from tests.bench.peer_nats import key_value_probes
+from tests.bench.peer_redis import redis_probes
+from tests.bench.rows import Probe, Row, Unit, per_second
 from tests.bench.stand import MIB, Stand
 from udfstore import calls
 from udfstore.client import operations
@@ -24,7 +26,9 @@ from udfstore.refs import Ref
 SMALL_BYTES = 4096
 CROWD = 16
 PIPELINED = 32
+ASKED = 1000
 APPENDED = "floor: append 4 KiB, fdatasync"
+LOOKED = f"floor: {ASKED:,} files looked at by name"
 FILED = "floor: plain 4 KiB file, fdatasync, rename, fsync of the folder"
 ECHOED = "floor: trio echo of 4 KiB"
 ECHOED_AHEAD = f"floor: trio echo of 4 KiB, {PIPELINED} on their way"
@@ -34,22 +38,20 @@ ECHOED_AHEAD = f"floor: trio echo of 4 KiB, {PIPELINED} on their way"
 def small_probes(stand: Stand) -> Iterator[list[Probe]]:
     """Save and load many small blobs."""
     saves, reads = stand.sizes.saves, stand.sizes.reads
-    with (
-        stand.server() as served,
-        stand.floors() as floors,
-        udfstore.connect(served.socket) as store,
-        Crowd(served.socket, CROWD) as crowd,
-        Crowd(served.socket, 1) as single,
-    ):
+    with ExitStack() as stack:
+        served, floors = stack.enter_context(stand.server()), stack.enter_context(stand.floors())
+        store = stack.enter_context(udfstore.connect(served.socket))
+        in_chunks = stack.enter_context(udfstore.connect(served.socket, descriptors=False))
+        crowd, single = stack.enter_context(Crowd(served.socket, CROWD)), stack.enter_context(Crowd(served.socket, 1))
         kept = store.save(os.urandom(SMALL_BYTES)).id
 
         def saved() -> float:
             return per_second(saves, lambda: [store.save(os.urandom(SMALL_BYTES)) for _ in range(saves)])
 
-        def loaded() -> float:
-            return per_second(reads, lambda: [store.load(kept) for _ in range(reads)])
+        def loaded(by: udfstore.Store) -> float:
+            return per_second(reads, lambda: [by.load(kept) for _ in range(reads)])
 
-        yield [
+        probes = [
             Probe.of(Row(APPENDED, Unit.PER_SECOND), lambda: appended(stand.folder, SMALL_BYTES, saves)),
             Probe.of(Row(FILED, Unit.PER_SECOND), lambda: filed(stand.folder, saves)),
             Probe.of(Row("save 4 KiB, durable, 1 client", Unit.PER_SECOND, "3,000/s", APPENDED), saved),
@@ -58,7 +60,10 @@ def small_probes(stand: Stand) -> Iterator[list[Probe]]:
                 lambda: saves * CROWD / crowd.run(saving(saves)),
             ),
             Probe.of(Row(ECHOED, Unit.PER_SECOND), lambda: echoed(floors / "echo", SMALL_BYTES, reads)),
-            Probe.of(Row("load 4 KiB, one connection", Unit.PER_SECOND, "12,000/s", ECHOED), loaded),
+            Probe.of(Row("load 4 KiB, one connection", Unit.PER_SECOND, "12,000/s", ECHOED), lambda: loaded(store)),
+            Probe.of(
+                Row("load 4 KiB, one connection, in chunks", Unit.PER_SECOND, "", ECHOED), lambda: loaded(in_chunks)
+            ),
             Probe.of(
                 Row(ECHOED_AHEAD, Unit.PER_SECOND), lambda: echoed(floors / "echo", SMALL_BYTES, reads, PIPELINED)
             ),
@@ -66,14 +71,35 @@ def small_probes(stand: Stand) -> Iterator[list[Probe]]:
                 Row(f"load 4 KiB, one connection, {PIPELINED} on their way", Unit.PER_SECOND, "30,000/s", ECHOED_AHEAD),
                 lambda: reads // PIPELINED * PIPELINED / single.run(loading(kept, reads // PIPELINED), PIPELINED),
             ),
+            *_missing(stand, store),
         ]
+        for others in (redis_probes, key_value_probes):
+            probes += stack.enter_context(others(stand, SMALL_BYTES, CROWD, PIPELINED, APPENDED, ECHOED))
+        yield probes
 
 
-def per_second(count: int, do: Callable[[], object]) -> float:
-    """How many a second, when `do` does so many."""
-    started = perf_counter()
-    do()
-    return count / (perf_counter() - started)
+def _missing(stand: Stand, store: udfstore.Store) -> list[Probe]:
+    """Ask for many blobs at once, every other one being there."""
+    ids = []
+    for number in range(ASKED):
+        content = os.urandom(SMALL_BYTES)
+        ids.append(BlobId.of(content) if number % 2 else store.save(content).id)
+    here = stand.folder / "here"
+    here.touch()
+    names = [str(here), str(stand.folder / "not-here")] * (ASKED // 2)
+
+    def milliseconds(do: Callable[[], object]) -> float:
+        started = perf_counter()
+        do()
+        return 1000 * (perf_counter() - started)
+
+    return [
+        Probe.of(Row(LOOKED, Unit.MILLISECONDS), lambda: milliseconds(lambda: [*map(os.path.exists, names)])),
+        Probe.of(
+            Row(f"missing: {ASKED:,} IDs asked for at once, half of them there", Unit.MILLISECONDS, "", LOOKED),
+            lambda: milliseconds(lambda: store.missing(ids)),
+        ),
+    ]
 
 
 def saving(count: int) -> Job:

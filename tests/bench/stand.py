@@ -8,15 +8,18 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Self
 
 SERVE = (sys.executable, "-m", "udfstore", "serve")
 FLOORS = (sys.executable, "-m", "tests.bench.floors")
-START_SECONDS = 60
+FOLDER = ".bench"
+START_SECONDS = 600
+"""A catalog that is made anew from a million blobs takes a minute or two."""
 MIB = 1024 * 1024
 
 
@@ -35,11 +38,33 @@ class Sizes:
     commands: int = 5
     points: int = 40_000
     trips: int = 4000
+    huge_bytes: int = 4096 * MIB
+    opens: int = 2000
+    keepalives: int = 200
+    aged: int = 1_000_000
+    snapshots: int = 20_000
 
     @classmethod
     def quick(cls) -> Self:
         """Some seconds instead of some minutes."""
-        return cls(2, 128 * MIB, 100, 1000, 250, 5, 100, 256 * MIB, 2, 10_000, 1000)
+        return cls(
+            rounds=2,
+            big_bytes=128 * MIB,
+            saves=100,
+            reads=1000,
+            moves=250,
+            watched_moves=5,
+            watchers=100,
+            memory_bytes=256 * MIB,
+            commands=2,
+            points=10_000,
+            trips=1000,
+            huge_bytes=256 * MIB,
+            opens=200,
+            keepalives=20,
+            aged=10_000,
+            snapshots=500,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +74,8 @@ class Served:
     socket: Path
     pid: int
     root: Path
+    start_seconds: float
+    """From starting the process until it took connections."""
 
     def memory_mib(self, kind: str) -> float:
         """`VmRSS` (now) or `VmHWM` (the most so far) as the kernel counts it (proc_pid_status(5), in kB)."""
@@ -64,11 +91,17 @@ class Served:
 
 
 class Stand:
-    """A folder for everything that is measured; gone, like the processes, when the stand is left."""
+    """A folder for everything that is measured; gone, like the processes, when the stand is left.
 
-    def __init__(self, folder: Path, sizes: Sizes) -> None:
-        self.folder = folder
+    `beside` is given the process of each server, and is open for as long as that runs.
+    """
+
+    def __init__(
+        self, folder: Path, sizes: Sizes, beside: Callable[[int], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self.folder = folder.resolve()
         self.sizes = sizes
+        self._beside = beside
         self._started = 0
 
     def __enter__(self) -> Self:
@@ -80,14 +113,18 @@ class Stand:
         shutil.rmtree(self.folder)
 
     @contextmanager
-    def server(self, *flags: str) -> Iterator[Served]:
-        """A fresh store and its server."""
-        root, path = self.folder / f"root{self._started}", self.folder / f"{self._started}.sock"
+    def server(self, *flags: str, root: Path | None = None) -> Iterator[Served]:
+        """A fresh store and its server; or a server on the store at `root`, which is kept."""
+        fresh, path = self.folder / f"root{self._started}", self.folder / f"{self._started}.sock"
+        place = root or fresh
+        begun = perf_counter()
         try:
-            with self._process(*SERVE, "--root", str(root), "--socket", str(path), *flags) as pid:
-                yield Served(path, pid, root)
+            with self._process(*SERVE, "--root", str(place), "--socket", str(path), *flags) as pid:
+                seconds = perf_counter() - begun
+                with self._beside(pid):
+                    yield Served(path, pid, place, seconds)
         finally:
-            shutil.rmtree(root, ignore_errors=True)
+            shutil.rmtree(fresh, ignore_errors=True)
 
     @contextmanager
     def floors(self) -> Iterator[Path]:
@@ -101,12 +138,12 @@ class Stand:
             shutil.rmtree(folder)
 
     @contextmanager
-    def peer(self, port: int, *command: str) -> Iterator[int]:
-        """Another program that listens at a port of this machine, from when it answers there; gives its process."""
+    def peer(self, address: str | tuple[str, int], *command: str) -> Iterator[int]:
+        """Another program, from when it answers at a socket's path or a port of this machine; gives its process."""
         with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder)
             try:
-                _wait_answering(process, port, command)
+                _wait_answering(process, address, command)
                 yield process.pid
             finally:
                 process.terminate()
@@ -146,17 +183,16 @@ def free_port() -> int:
         return port
 
 
-def _wait_answering(process: subprocess.Popen[bytes], port: int, command: tuple[str, ...]) -> None:
+def _wait_answering(process: subprocess.Popen[bytes], address: str | tuple[str, int], command: tuple[str, ...]) -> None:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     ended = os.pidfd_open(process.pid)
     try:
         for _ in range(START_SECONDS * 50):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-            except ConnectionRefusedError:
-                if select.select([ended], [], [], 0.02)[0]:
-                    break
-            else:
-                return
+            with socket.socket(family, socket.SOCK_STREAM) as connection:
+                if connection.connect_ex(address) == 0:
+                    return
+            if select.select([ended], [], [], 0.02)[0]:
+                break
     finally:
         os.close(ended)
-    raise SystemExit(f"{' '.join(command)} does not answer at port {port}")
+    raise SystemExit(f"{' '.join(command)} does not answer at {address}")

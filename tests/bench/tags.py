@@ -8,8 +8,8 @@ from time import perf_counter
 
 import udfstore
 from tests.bench.crowd import Crowd, Job
-from tests.bench.rows import Probe, Row, Unit
-from tests.bench.small import appended, echoed, per_second
+from tests.bench.rows import Probe, Row, Unit, per_second, percentile
+from tests.bench.small import appended, echoed
 from tests.bench.stand import Served, Stand
 from udfstore import calls
 from udfstore.client import arguments, operations
@@ -70,6 +70,16 @@ def moving(id: BlobId, count: int) -> Job:
     return job
 
 
+def reading(name: str, count: int) -> Job:
+    """A client that reads a tag so many times."""
+
+    def job(talk: Conversation) -> Iterator[Operation]:
+        for _ in range(count):
+            yield operations.ask(talk, calls.GetTag(Ref.parse(name)))
+
+    return job
+
+
 def move(talk: Conversation, name: str, id: BlobId) -> Operation:
     """Move one tag."""
     step = calls.Step(Tag.parse(name), Ref.of(id))
@@ -80,7 +90,7 @@ def move(talk: Conversation, name: str, id: BlobId) -> Operation:
 def watch_probes(stand: Stand) -> Iterator[list[Probe]]:
     """Move a tag that many watch."""
     watchers = stand.sizes.watchers
-    with stand.server() as served, _watching(served, watchers) as (crowd, kept):
+    with stand.server() as served, watching(served, watchers) as (crowd, kept):
 
         def reached() -> tuple[float, float]:
             first, last = [], []
@@ -105,7 +115,7 @@ def watch_probes(stand: Stand) -> Iterator[list[Probe]]:
 
 
 @contextmanager
-def _watching(served: Served, watchers: int) -> Iterator[tuple[Crowd, BlobId]]:
+def watching(served: Served, watchers: int) -> Iterator[tuple[Crowd, BlobId]]:
     """So many clients that watch one tag and have been told what there is, and one more to move it."""
     present = 0
 
@@ -122,8 +132,3 @@ def _watching(served: Served, watchers: int) -> Iterator[tuple[Crowd, BlobId]]:
             crowd.begin(number, watch, given)
         crowd.drive(lambda: present == watchers)
         yield crowd, kept
-
-
-def percentile(figures: list[float], share: int) -> float:
-    """The smallest figure that so many of a hundred do not exceed (nearest rank)."""
-    return sorted(figures)[-(-len(figures) * share // 100) - 1]

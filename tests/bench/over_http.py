@@ -15,7 +15,7 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 from tests.bench.content import SINK, SOURCE, fresh_content, receive, send, settle
-from tests.bench.rows import Probe, Row, Unit, say
+from tests.bench.rows import Probe, Row, Unit
 from tests.bench.stand import MIB, Stand, free_port
 
 READ_BYTES = 1 * MIB
@@ -85,12 +85,11 @@ def _registry(
 ) -> Iterator[list[Probe]]:
     program = shutil.which("docker-registry")
     if program is None:
-        say("docker-registry is not installed: its rows are left out")
-        yield []
+        yield [Probe.absent("docker-registry", "docker-registry")]
         return
     port, root, config = free_port(), stand.folder / "registry", stand.folder / "registry.yml"
     config.write_text(_REGISTRY.format(root=root, port=port))
-    with stand.peer(port, program, "serve", str(config)):
+    with stand.peer(("127.0.0.1", port), program, "serve", str(config)):
         client = _Client(port, {})
         content = fresh()
         kept = _digest(content)
