@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-TOOLS  := curl strace chromium fonts-dejavu-core nginx-light caddy systemd
+TOOLS  := curl strace chromium fonts-dejavu-core nginx-light caddy systemd \
+          gcc libc6-dev pkg-config libfuse3-dev e2fsprogs xfsprogs btrfs-progs
 PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 .DEFAULT_GOAL := help
@@ -22,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY) ## install everything into .venv
 
-tools: ## strace, Chromium and the proxies that some tests drive, from Debian's packages; needs root
+tools: ## what some tests drive (strace, Chromium, proxies, file systems), from Debian's packages; needs root
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS) >/dev/null
 
@@ -52,7 +53,7 @@ proto: $(READY) ## make udfstore/_pb from proto/ again
 bench: $(READY) ## measure, each figure beside its floor
 	$(BIN)/python -m tests.bench
 
-crash: $(READY) ## the long form of the kill tests
+crash: $(READY) ## the long form of the kill and power-loss tests
 	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0
 
 clean: ## remove what the other targets made

@@ -38,7 +38,7 @@ class RawClient:
 
     def begin(self, credit: bool) -> None:
         """Hear the welcome and say hello."""
-        assert self.next().WhichOneof("message") == "welcome"
+        self.welcome = self.until("welcome").welcome
         self.send(pb.Response(hello=pb.Hello(protocol=1, credit=credit, descriptors=self._descriptors)))
 
     def __enter__(self) -> Self:
@@ -106,7 +106,6 @@ class RawClient:
     def save(self, number: int, data: bytes) -> pb.Saved:
         """A whole save of at most the first window."""
         self.call(number, save=pb.Save())
-        self.until("credit")
         self.chunk(number, data)
         self.send(pb.Response(commit=pb.Commit(call=number, size=len(data))))
         return self.until("result").result.saved

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from backup_kit import (
+    SMALL,
     Killed,
     damage,
     everything,
@@ -29,10 +30,16 @@ from backup_kit import (
 
 from udfstore.backup import Folder, Stream, take
 from udfstore.backup.take import Advance
+from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Corrupt, NoSpace, NotFound
 from udfstore.local import LocalStore
-from udfstore.store import osfs
+from udfstore.model import Claim
+from udfstore.refs import Ref, Tag
+from udfstore.store import Store, osfs
+from udfstore.store.committer import HOUSE
+
+START_NS = 1_700_000_000 * 10**9
 
 
 @pytest.fixture
@@ -141,6 +148,37 @@ def test_two_histories_are_not_mixed(store: LocalStore, folder: Path) -> None:
         with pytest.raises(Conflict, match="another history"):
             to_folder(two, folder / "backup")
     assert {name: data for name, data in files_of(folder / "backup").items() if "new" not in name} == kept
+
+
+def test_a_log_that_has_shed_comes_along(folder: Path) -> None:
+    """Also into a folder whose last backup ends in the middle of what was shed since."""
+    now, auto = [START_NS], Tag.parse("snapshots/pump/auto")
+    with LocalStore(Store(folder / "root", limits=SMALL, clock=lambda: now[0]), Claim()) as store:
+
+        def rounds(*numbers: int) -> None:
+            for number in numbers:
+                id = store.save(b"manifest %d" % number).id
+                move = Move((Step(auto, Ref.of(id), None, {}, ()),), "", os.urandom(16))
+                store._store.submit(move, HOUSE, reserved=True).result()
+                store._store.let_go((auto,)).result()
+
+        rounds(*range(50))
+        to_folder(store, folder / "backup")
+        rounds(*range(50, 100))
+        store._store._parts.remover._pool.submit(int).result()  # what was let go is erased
+        now[0] += 7200 * 10**9
+        store._store.sweep()
+        told = [entry.version for entry in store.history(auto.name)]
+        assert len(told) < 40
+        before = files_of(folder / "root" / "log")
+        assert to_folder(store, folder / "backup").fetched == 10
+        stream = to_bytes(store)
+    assert "features: shed" in (folder / "backup" / "FORMAT").read_text()
+    for taken in (from_folder(folder / "backup", folder / "one"), from_bytes(stream, folder / "two")):
+        log = files_of(Path(taken.root) / "log")
+        assert [log[name] == before[name] for name in sorted(log)[:-1]] == [True] * (len(log) - 1)
+        with opened(Path(taken.root)) as restored:
+            assert [entry.version for entry in restored.history(auto.name)] == told
 
 
 def test_what_a_folder_holds_is_hashed_when_asked_for(store: LocalStore, folder: Path) -> None:

@@ -44,7 +44,8 @@ def next_frame():
         queue.extend(reader.receive(data))
     message = decode(pb.Request, queue.pop(0))
     return message
-def hello(): say(hello=pb.Hello(protocol=1, descriptors=True, claim=pb.Claim(job="agent"), node=pb.Node(task="not mine")))
+def hello():
+    say(hello=pb.Hello(protocol=1, descriptors=True, claim=pb.Claim(job="agent"), node=pb.Node(task="not mine")))
 held = []
 def until(kind):
     while True:

@@ -23,6 +23,10 @@ class Ledger:
         assert version not in self.moved, "a version number was given twice"
         self.moved[version] = id
 
+    def remove(self, id: BlobId) -> None:
+        """From here on it may be gone: called before the removal is asked for."""
+        self.saved.discard(id)
+
     def check(self, root: Path, verify: Callable[[BlobId], object], history: Sequence[Entry]) -> None:
         """All of it is there, and nothing half done: `history` is the tag's, `verify` raises for a bad blob."""
         versions = {entry.version: entry.id for entry in history}

@@ -1,4 +1,4 @@
-"""strace at single threads: which system calls they make, and kill -9 at the entry of one of them.
+"""strace at single threads: which system calls they make, and kill -9 at the entry of one of them, or its failure.
 
 strace counts the calls of each thread by themselves, so a point is told by its number in its thread.
 """
@@ -24,8 +24,12 @@ CHANGING = re.compile(
 )
 """Lines of strace about calls that may change something on disk."""
 
-ANY = re.compile(r"(?!read\(0,|exit|[^(]* )\w+\(")
+ANY = re.compile(r"(?!read\(0\b|exit|[^(]* )\w+\(")
 """Lines about calls, but for those by which the driver waits for its go and ends."""
+
+SYNC_OR_SAID = re.compile(r"(f(data)?sync\((?!.*(/root|/catalog\.db(-\w+)?)>)|syncfs\(|write\(1\b)")
+"""Lines about acknowledgements, and about syncs, but for those of the catalog and the folder it lies in: the log can
+make it again."""
 
 Point = tuple[str, int]
 """A system call's name, and the how many-th of that name in its thread."""
@@ -50,7 +54,7 @@ def attached(ids: Sequence[int], *options: str) -> Iterator[subprocess.Popen[str
 
 
 def points(trace: Path, which: re.Pattern[str]) -> list[Point]:
-    """Those calls of one thread's trace whose line fits."""
+    """Those calls of one thread's trace whose line fits, in their order."""
     counts: Counter[str] = Counter()
     found: list[Point] = []
     for line in trace.read_text().splitlines():
@@ -63,5 +67,14 @@ def points(trace: Path, which: re.Pattern[str]) -> list[Point]:
 
 def killing(point: Point) -> list[str]:
     """Options of strace to kill the process when a thread enters that call."""
+    return _injecting(point, "signal=KILL")
+
+
+def failing(point: Point) -> list[str]:
+    """Options of strace to let that call fail as it does when the disk does; it is not made."""
+    return _injecting(point, "error=EIO")
+
+
+def _injecting(point: Point, what: str) -> list[str]:
     name, count = point
-    return ["-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}"]
+    return ["-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:{what}:when={count}"]

@@ -38,10 +38,11 @@ class LiveServer(ServerProcess):
 
     @property
     def held(self) -> Counter[str]:
-        """What the server has open for its clients, by name: all but its own catalog and log."""
+        """What the server has open for its clients, by name: all but its own catalog, log and journal."""
         found: Counter[str] = Counter()
         for link in Path(f"/proc/{self.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed meanwhile
                 name = str(link.readlink())
-                found[name] += not name.startswith((f"{self.root}/catalog.db", f"{self.root}/log"))
+                own = (f"{self.root}/catalog.db", f"{self.root}/log", f"{self.root}/journal")
+                found[name] += not name.startswith(own)
         return found

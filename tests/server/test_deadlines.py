@@ -128,7 +128,6 @@ async def test_versions_that_never_were_are_not_said_to_be_in_use(store: Store) 
 async def test_a_save_whose_content_does_not_come_fails_alone(store: Store, mock_clock: MockClock) -> None:
     async with connected(store) as peer:
         await peer.call(1, save=pb.Save())
-        await peer.until("credit")
         await wait_all_tasks_blocked()
         mock_clock.jump(LIMITS.progress_seconds)
         fault = (await peer.until("fault")).fault
@@ -191,7 +190,6 @@ async def test_calls_that_are_open_at_the_end_of_the_stream_are_taken_back(store
     async with connected(store) as peer:
         await peer.call(1, watch=pb.Watch())
         await peer.call(2, save=pb.Save())
-        await peer.until("credit")
         peer.socket.shutdown(socket.SHUT_WR)
         ends = [(await peer.until("fault")).fault for _ in range(2)]
         assert sorted((fault.call, fault.code) for fault in ends) == [(1, "cancelled"), (2, "cancelled")]
@@ -203,7 +201,6 @@ async def test_a_goodbye_ends_watches_and_lets_saves_finish(store: Store) -> Non
     async with connected(store) as peer:
         await peer.call(1, watch=pb.Watch())
         await peer.call(2, save=pb.Save())
-        await peer.until("credit")
         await peer.send(pb.Response(goodbye=pb.Goodbye()))
         assert (await peer.until("fault")).fault.call == 1
         await peer.send(pb.Response(chunk=pb.Chunk(call=2, data=b"x")), pb.Response(commit=pb.Commit(call=2, size=1)))

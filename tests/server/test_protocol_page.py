@@ -17,7 +17,6 @@ from udfstore import calls, model, refs
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.client import retry
 from udfstore.errors import CODES
-from udfstore.server.handed import PIECE_BYTES
 from udfstore.server.limits import ServerLimits
 from udfstore.server.transfers import CHUNKS_WAITING
 from udfstore.session.nodes import LEAST_INTERVAL_MS, LEAST_TIMEOUT_MS
@@ -152,7 +151,7 @@ def test_the_buffers_are_multiplied_out_right() -> None:
         window,
         window + 2 * chunk,
         (CHUNKS_WAITING + 1) * chunk,
-        2 * PIECE_BYTES,
+        2 * chunk,
         0,
         LIMITS.waiting_bytes + limits.ANSWER_BYTES,
         LIMITS.calls * window,

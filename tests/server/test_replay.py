@@ -261,7 +261,7 @@ def test_the_first_frame_of_a_client_that_differs_is_told(tmp_path: Path) -> Non
         replay_client(FOLDER / "stat.transcript", tmp_path / "s")
     (error,) = outcome
     assert isinstance(error, Mismatch)
-    assert "frame 5 (line" in str(error)
+    assert "frame 4 (line" in str(error)
     assert "content of load" in error.expected
     assert "content of stat" in error.got
 

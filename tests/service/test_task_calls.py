@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import service_kit
 from service_kit import CALLER, DAG, OTHER_DAG, Box, request
 
 from udfstore import calls, tasks
@@ -12,6 +15,7 @@ from udfstore.refs import Ref, Tag
 from udfstore.service import Live
 from udfstore.snapshots import Aside as SetAside
 from udfstore.snapshots import Dag, NodeId
+from udfstore.store import StoreLimits
 
 
 def numbers(box: Box, task: str = "pump") -> list[int]:
@@ -337,6 +341,46 @@ def test_a_task_is_deleted_but_for_what_has_a_name(box: Box) -> None:
     assert (box.files(), box.ask(tasks.ListTasks())) == (0, [])
     with pytest.raises(NotFound):
         box.ask(tasks.DeleteTask("pump", request=request()))
+
+
+def test_what_the_log_has_shed_is_not_kept_any_more(folder_of_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = StoreLimits(
+        floor_bytes=0, reserve_bytes=4096, segment_bytes=14 << 10, group_bytes=6 << 10, record_bytes=5 << 10
+    )
+    monkeypatch.setattr(service_kit, "LIMITS", small)
+    box = Box(folder_of_root / "root")
+
+    def an_hour_later() -> None:
+        box.store._parts.remover._pool.submit(int).result()
+        box.clock.ns += 7200 * 10**9
+        box.store.sweep()
+
+    rounds(box, 40)
+    name(box, "golden", "31")
+    rounds(box, 30, "fan")
+    with pytest.raises(Gone, match="not kept any more"):
+        box.ask(tasks.FindSnapshot("pump", "1"))
+    an_hour_later()
+    with pytest.raises(Gone, match="not kept any more"):
+        box.store.resolve(Ref.parse("snapshots/pump/auto@1"))
+    with pytest.raises(Gone, match="not kept any more"):
+        box.ask(tasks.FindSnapshot("pump", "1"))
+    with pytest.raises(NotFound):
+        box.ask(tasks.FindSnapshot("pump", "41"))
+    rounds(box, 5)
+    assert numbers(box) == [*range(45, 35, -1), 0], "the one with a name behind them"
+    assert len(box.ask(tasks.DeleteTask("pump", everything=True, request=request())).snapshots) == 11
+    rounds(box, 1, "tank")
+    box.ask(tasks.NameSnapshot("tank", "golden", "1", "", request()))
+    number = request()
+    assert len(box.ask(tasks.DeleteTask("tank", request=number)).snapshots) == 0
+    assert len(box.ask(tasks.DeleteTask("tank", everything=True, request=request())).snapshots) == 1
+    rounds(box, 60, "fan")
+    an_hour_later()
+    assert box.ask(tasks.DeleteTask("tank", request=number)).snapshots == (), "what it was about is not known any more"
+    rounds(box, 1)
+    assert numbers(box) == [47]
+    box.store.close()
 
 
 def test_many_names_are_deleted_with_their_task(box: Box) -> None:

@@ -60,7 +60,7 @@ def loading(*refs: Ref) -> Talk:
 def test_a_save_brings_its_file_and_needs_no_content() -> None:
     talk, file = Talk.greeted(descriptors=True), Token()
     call = calls.Save(size=7, descriptor=True, offset=3)
-    number = talk.udf.open(call, file)
+    number = talk.udf.open(call, file=file)
     talk.udf.commit(number, calls.Commit(0))
     assert talk.to_host() == [Opened(number, call, file), Committed(number, calls.Commit(7))]
     assert file.closed == 1

@@ -31,7 +31,7 @@ def test_every_call_arrives_as_it_was_made(kind: type) -> None:
     def arrives(call: calls.Call) -> None:
         talk = Talk.greeted(descriptors=True)
         file = Token() if isinstance(call, calls.Save) and call.descriptor else None
-        number = talk.udf.open(call, file)
+        number = talk.udf.open(call, file=file)
         assert talk.to_host() == [Opened(number, call, file)]
 
     arrives()
@@ -70,7 +70,7 @@ def test_items_arrive_in_their_order(kind: type) -> None:
         number = talk.udf.open(calls.Sessions())
         talk.udf.grant(number, 99)
         talk.to_host()
-        for page in talk.host.pages(number, some):  # type: ignore[arg-type]
+        for page in talk.host.pages(some):  # type: ignore[arg-type]
             talk.host.page(number, page)
         came = [item for event in talk.to_udf() if isinstance(event, Paged) for item in event.items]
         assert came == some
@@ -141,17 +141,17 @@ def test_the_longest_answers_fit_what_a_client_takes() -> None:
     entries = (_longest_entry(links),) * calls.MOVES
     result = answers.result_to_pb(2**64 - 1, calls.Moved(entries, entries))
     assert result.ByteSize() + 16 < limits.ANSWER_BYTES
-    for page in answers.pages_to_pb(1, entries):
+    for page in answers.pages_to_pb(entries):
         assert page.ByteSize() + 16 < limits.SMALL_BYTES
 
 
 def test_pages_are_cut_below_a_small_frame_and_lose_nothing() -> None:
     entries = [_longest_entry(0)] * 100
-    pages = list(answers.pages_to_pb(1, entries))
+    pages = list(answers.pages_to_pb(entries))
     assert len(pages) > 1
     assert all(page.ByteSize() <= limits.SMALL_BYTES for page in pages)
     assert [item for page in pages for item in answers.page_from_pb(page)] == entries
-    assert list(answers.pages_to_pb(1, [])) == []
+    assert list(answers.pages_to_pb([])) == []
 
 
 def test_the_welcome_and_the_claim_arrive() -> None:

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,15 @@ SMALL = StoreLimits(
     group_bytes=16 << 10,
     record_bytes=8 << 10,
     preallocate_from=1 << 20,
+    small_bytes=0,
 )
-"""A store that is made in milliseconds and whose log fills a segment soon."""
+"""A store that is made in milliseconds and whose log fills a segment soon; without its journal."""
+
+JOURNALED = replace(SMALL, small_bytes=4096, journal_bytes=8 * 16 << 10)
+"""The same with a journal whose segments fill soon."""
+
+TINY = replace(SMALL, segment_bytes=14 << 10, group_bytes=6 << 10, record_bytes=5 << 10)
+"""One whose segment holds a dozen rounds."""
 
 START_NS = 1_700_000_000 * 10**9
 _numbers = itertools.count(1)
@@ -131,12 +139,67 @@ def overwrite(path: Path, content: bytes) -> None:
     path.chmod(0o444)
 
 
+def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """All that the catalog holds, but for what only it knows: when what was saved was hashed, and rescued."""
+    queries = {
+        "records": "SELECT revision, kind, time_ns, text, note, request, rest FROM records"
+        " JOIN authors ON number = author ORDER BY revision",
+        "entries": "SELECT * FROM entries ORDER BY tag, version",
+        "tags": "SELECT * FROM tags ORDER BY tag",
+        "links": "SELECT * FROM links ORDER BY id, tag, version",
+        "states": "SELECT * FROM states ORDER BY id, revision",
+        "blobs": "SELECT id, size, iif(state < 2, saved_ns, 0), state, iif(state = 0, 0, state_ns) FROM blobs"
+        " ORDER BY id",
+        "uses": "SELECT revision, task, node, tag, version, time_ns, failed FROM uses JOIN places ON number = place",
+        "totals": "SELECT * FROM totals",
+        "head": "SELECT * FROM head",
+    }
+    with store._parts.catalog.reading() as view:
+        return {name: view.db.execute(query).fetchall() for name, query in queries.items()}
+
+
+def forget_catalog(root: Path) -> None:
+    for path in root.glob("catalog.db*"):
+        path.unlink()
+
+
 def abandon(store: Store) -> None:
     """End a store as a kill would: nothing more is written, not even that it ended."""
     store._closed = True
+    if store._parts.journal is not None:
+        store._parts.journal._failed = "killed"
     store._parts.committer.stop()
     store._parts.remover.close()
     store._parts._release.close()
+
+
+def not_synced(store: Store) -> list[BlobId]:
+    """The blobs whose files a power cut might take: the journal answers for them."""
+    journal = store._parts.journal
+    assert journal is not None
+    return [id for segment in journal._used for id in segment.blobs]
+
+
+def _cut_off(path: Path) -> None:
+    overwrite(path, path.read_bytes()[:-1])
+
+
+def _zero(path: Path) -> None:
+    overwrite(path, bytes(path.stat().st_size))
+
+
+DAMAGES: tuple[Callable[[Path], None], ...] = (Path.unlink, _cut_off, _zero)
+"""What a power cut may do to a file that was never synced: no name, too short, the right length of nothing."""
+
+
+def lose_power(store: Store, damage: Callable[[Path], None]) -> list[BlobId]:
+    """End a store as a power cut would, with that damage done to each file that was never synced; gives their blobs."""
+    lost = not_synced(store)
+    abandon(store)
+    for id in lost:
+        if blob_path(store, id).exists():
+            damage(blob_path(store, id))
+    return lost
 
 
 CHANGING = ("create", "write", "pwrite", "allocate", "stamp", "fdatasync", "close", "fsync_folder", "link", "rename")

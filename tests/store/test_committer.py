@@ -335,3 +335,13 @@ def test_events_far_behind_come_in_bounded_looks(store: Store, monkeypatch: pyte
         events, cursor = store.events(Prefix.parse("a"), cursor)
         seen += [event.revision for event in events]
     assert seen == [1, 2, 10]
+
+
+def test_a_burst_longer_than_what_is_left_of_the_log_makes_its_segments_as_it_goes(store: Store) -> None:
+    id, gate = save(store, b"x"), Gate(store)
+    futures = [store.submit(step("t", id), AUTHOR)]
+    assert gate.entered.wait(30)
+    futures += [store.submit(step(f"t/{n}", id), AUTHOR) for n in range(1200)]
+    gate.open.set()
+    assert all(future.result().entries for future in futures)
+    assert len(list((store.root / "log").iterdir())) > 4

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from udfstore.errors import Unsupported
 from udfstore.model import Kind
 from udfstore.store.groups import (
     GENESIS,
     KINDS,
-    REMOVED,
+    SHED,
     Damaged,
     Framed,
+    Group,
     SegmentHead,
     decode_group,
     decode_segment_head,
@@ -19,6 +24,7 @@ from udfstore.store.groups import (
     encode_segment_head,
     find_group,
     group_bytes,
+    shed,
 )
 
 SAMPLES = {
@@ -72,7 +78,7 @@ def test_a_group_with_any_byte_changed_is_damage(records: list[tuple[Kind, bytes
 
 def _blanked_empty(data: bytes, place: int) -> bytes:
     record = next((n for n, (at, size) in enumerate(_payloads(data)) if size == 0 and place == 52 + 40 * n + 1), None)
-    return b"" if record is None else data[:place] + bytes([data[place] ^ REMOVED]) + data[place + 1 :]
+    return b"" if record is None else data[:place] + bytes([data[place] ^ SHED]) + data[place + 1 :]
 
 
 def _payloads(data: bytes) -> list[tuple[int, int]]:
@@ -85,15 +91,78 @@ def _payloads(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def test_a_payload_may_be_blanked_and_the_hash_still_holds() -> None:
+def test_a_payload_may_be_left_out_and_the_hash_still_holds() -> None:
     data, chain = encode_group(1, GENESIS, [(Kind.MOVE, b"secret"), (Kind.MOVE, b"kept")])
     at, size = _payloads(data)[0]
-    blanked = bytearray(data)
-    blanked[at : at + size] = bytes(size)
-    blanked[52 + 1] = REMOVED
-    group = decode_group(bytes(blanked))
-    assert group.chain == chain
+    without = bytearray(data[:at] + data[at + size :])
+    without[52 + 1] = SHED
+    group = decode_group(bytes(without) + b"more")
+    assert (group.chain, group.length) == (chain, len(without))
     assert group.records == (Framed(Kind.MOVE, None), Framed(Kind.MOVE, b"kept"))
+    assert group.shed() == [(1, 1)]
+    assert bytes(without) == shed(data, [(decode_group(data), 0)], {1})
+
+
+def chained(*sizes: int) -> tuple[bytes, list[tuple[Group, int]]]:
+    """Groups of so many records behind each other, and where each begins."""
+    data, previous, groups = b"", GENESIS, list[tuple[Group, int]]()
+    for size in sizes:
+        revision = groups[-1][0].last + 1 if groups else 1
+        encoded, previous = encode_group(revision, previous, [(Kind.MOVE, b"%d" % n) for n in range(size)])
+        groups.append((decode_group(encoded), len(data)))
+        data += encoded
+    return data, groups
+
+
+def read(data: bytes) -> list[tuple[Group, int]]:
+    """The groups behind each other, to the end; the chain holds."""
+    groups, at = list[tuple[Group, int]](), 0
+    while at < len(data):
+        groups.append((decode_group(data, at), at))
+        at += groups[-1][0].length
+    for (before, _), (after, _) in itertools.pairwise(groups):
+        assert (after.revision, after.previous) == (before.last + 1, before.chain)
+    return groups
+
+
+@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=6), data=st.data())
+def test_what_is_left_of_groups_is_one_chain_however_often_they_shed(sizes: list[int], data: st.DataObject) -> None:
+    bytes, first = chained(*sizes)
+    records = {n: framed for group, _ in first for n, framed in enumerate(group.records, group.revision)}
+    gone: set[int] = set()
+    for _ in range(3):
+        gone |= data.draw(st.sets(st.sampled_from(sorted(records))))
+        bytes = shed(bytes, read(bytes), gone)
+        groups = [group for group, _ in read(bytes)]
+        assert (groups[0].revision, groups[0].previous) == (1, GENESIS)
+        assert (groups[-1].last, groups[-1].chain) == (max(records), first[-1][0].chain)
+        assert not any(a.records == b.records == () for a, b in itertools.pairwise(groups)), "two gaps touch"
+        left = {n: f for group in groups for n, f in enumerate(group.records, group.revision) if f.payload is not None}
+        assert left == {n: framed for n, framed in records.items() if n not in gone}
+        runs = [range(first, last + 1) for group in groups for first, last in group.shed()]
+        assert sorted(n for run in runs for n in run) == sorted(gone)
+        assert all(len(group.records) or group.length == 120 for group in groups)
+
+
+def test_a_gap_with_any_byte_changed_or_cut_off_is_damage() -> None:
+    data, groups = chained(1, 2)
+    gap = shed(data, groups, {1, 2, 3})
+    assert len(gap) == 120
+    for place in range(len(gap)):
+        with pytest.raises(Damaged):
+            decode_group(gap[:place])
+        for flip in (0x01, 0x80, 0xFF):
+            changed = bytearray(gap)
+            changed[place] ^= flip
+            with pytest.raises(Damaged):
+                decode_group(bytes(changed))
+
+
+def test_a_whole_gap_is_found_behind_damage() -> None:
+    data, groups = chained(1, 2)
+    found = find_group(bytes(9) + shed(data, groups, {2, 3})[1:], 0, 0)
+    assert found is not None
+    assert (found.revision, found.last, found.records) == (2, 3, ())
 
 
 def test_the_next_whole_group_is_found_behind_damage() -> None:

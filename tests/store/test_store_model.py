@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,30 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from store_kit import Clock, abandon, commit_saved, delete, move, open_store, read, rollback, save, untag
+from store_kit import (
+    DAMAGES,
+    TINY,
+    Clock,
+    abandon,
+    commit_saved,
+    delete,
+    dump,
+    forget_catalog,
+    lose_power,
+    move,
+    not_synced,
+    open_store,
+    read,
+    removed,
+    rollback,
+    save,
+    untag,
+)
 
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.store import retention
+from udfstore.store import Store, retention, shedding
 
 TAGS = ("a", "m/a", "m/b")
 AUTO = "snapshots/p/auto"
@@ -29,20 +49,28 @@ contents = st.sampled_from(CONTENTS)
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
+    limits = TINY
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="udfstore-", dir=MEMORY if MEMORY.is_dir() else None))
         self.clock = Clock()
-        self.store = open_store(self.folder / "root", clock=self.clock)
+        self.store = self.open()
         self.here: set[bytes] = set()
         self.known: set[bytes] = set()
+        self.let_go: set[bytes] = set()
+        """Content that went with a snapshot, named by no entry: known for as long as the log tells of it."""
         self.entries: dict[str, list[bytes | None]] = {}
         self.origins: dict[str, list[int]] = {}
         self.rounds = 0
         self.manifests: dict[bytes, set[bytes]] = {}
         """The manifests that are kept, oldest first, and what they link."""
         self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(shedding, "WORTH_BYTES", 1 << 20)
         self.patch.setattr(retention, "BUILT_IN", (retention.Rule(AUTO, versions=KEPT),))
+
+    def open(self) -> Store:
+        return open_store(self.folder / "root", clock=self.clock, limits=self.limits)
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -58,6 +86,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         save(self.store, content)
         self.here.add(content)
         self.known.add(content)
+        self.let_go.discard(content)
 
     @rule(tag=tags, content=contents, expected=st.none() | st.integers(0, 3))
     def move(self, tag: str, content: bytes, expected: int | None) -> None:
@@ -67,7 +96,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         if expected is not None and (live if expected == 0 else len(history) != expected):
             error = Conflict
         elif content not in self.here:
-            error = Gone if content in self.known else NotFound
+            error = self.absent(content)
         if error:
             with pytest.raises(error):
                 move(self.store, tag, BlobId.of(content), expected=expected)
@@ -110,7 +139,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         named = any(history[-1] == content for history in self.entries.values()) or self.linked(content)
         error: Any = None
         if content not in self.here:
-            error = Gone if content in self.known else NotFound
+            error = self.absent(content)
         elif named and not force:
             error = Conflict
         if error:
@@ -120,6 +149,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
         deleted = delete(self.store, id, force=force, now=now)
         assert len(deleted.versions) == sum(history.count(content) for history in self.entries.values())
         self.here.discard(content)
+
+    def absent(self, content: bytes) -> Any:
+        if content in self.let_go:
+            return (Gone, NotFound)
+        return Gone if content in self.known else NotFound
 
     def linked(self, content: bytes) -> bool:
         return any(content in links for links in self.manifests.values())
@@ -134,23 +168,42 @@ class StoreAgainstModel(RuleBasedStateMachine):
         manifest = b"manifest %d" % self.rounds
         commit_saved(self.store, manifest, links)
         self.manifests[manifest] = links
+        self.drop_the_oldest()
+
+    def drop_the_oldest(self) -> None:
         if len(self.manifests) > KEPT:
             gone = self.manifests.pop(next(iter(self.manifests)))
             named = {content for history in self.entries.values() for content in history}
-            self.here -= {content for content in gone if content not in named and not self.linked(content)}
+            went = {content for content in gone & self.here if content not in named and not self.linked(content)}
+            self.here -= went
+            self.let_go |= went
 
-    @rule(seconds=st.integers(1, 4000))
+    @rule(count=st.integers(1, 8))
+    def take_many(self, count: int) -> None:
+        """So that the log fills segments."""
+        for _ in range(count):
+            self.rounds += 1
+            manifest = b"manifest %d" % self.rounds
+            self.clock.advance(301)
+            commit_saved(self.store, manifest, ())
+            self.manifests[manifest] = set()
+            self.drop_the_oldest()
+
+    @rule(seconds=st.integers(1, 8000))
     def sweep(self, seconds: int) -> None:
         self.clock.advance(seconds)
         self.store.sweep()
 
     @rule(killed=st.booleans(), catalog_lost=st.booleans())
     def restart(self, killed: bool, catalog_lost: bool) -> None:
+        removed(self.store)
+        before = dump(self.store)
         abandon(self.store) if killed else self.store.close()
         if catalog_lost:
-            for path in self.store.root.glob("catalog.db*"):
-                path.unlink()
-        self.store = open_store(self.folder / "root", clock=self.clock)
+            forget_catalog(self.store.root)
+        self.store = self.open()
+        if killed:
+            assert dump(self.store) == before
 
     @precondition(lambda self: self.here)
     @rule(data=st.data())
@@ -168,7 +221,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             if content in self.here:
                 assert read(self.store, id) == content
             else:
-                with pytest.raises(Gone if content in self.known else NotFound):
+                with pytest.raises(self.absent(content)):
                     self.store.open(id)
         live = {tag: history for tag, history in self.entries.items() if history[-1] is not None}
         auto = [AUTO] if self.manifests else []
@@ -177,6 +230,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         assert self.store.totals() == (len(contents), sum(map(len, contents)), len(live) + len(auto))
         for manifest in self.manifests:
             assert read(self.store, BlobId.of(manifest)) == manifest
+        kept = [entry.version for entry in self.store.kept(Tag.parse(AUTO))]
+        assert kept == list(range(self.rounds, self.rounds - len(self.manifests), -1))
         for tag, history in self.entries.items():
             told = self.store.history(Tag.parse(tag))
             ids = [content and BlobId.of(content) for content in history]
@@ -188,8 +243,32 @@ class StoreAgainstModel(RuleBasedStateMachine):
 StoreAgainstModel.TestCase.settings = settings(
     derandomize=True,
     max_examples=40,
-    stateful_step_count=25,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestStoreAgainstModel = StoreAgainstModel.TestCase
+
+
+class JournaledStoreAgainstModel(StoreAgainstModel):
+    """The same with a journal, and power cuts that take what was never synced."""
+
+    limits = replace(TINY, small_bytes=4096, journal_bytes=8 * 16 << 10)
+
+    @rule(catalog_lost=st.booleans(), damage=st.sampled_from(DAMAGES))
+    def lose_power(self, catalog_lost: bool, damage: Callable[[Path], None]) -> None:
+        lose_power(self.store, damage)
+        if catalog_lost:
+            forget_catalog(self.store.root)
+        self.store = self.open()
+        assert not not_synced(self.store)
+
+    @rule()
+    def checkpoint(self) -> None:
+        journal = self.store._parts.journal
+        assert journal is not None
+        journal.settle(not_synced(self.store))
+
+
+JournaledStoreAgainstModel.TestCase.settings = StoreAgainstModel.TestCase.settings
+TestJournaledStoreAgainstModel = JournaledStoreAgainstModel.TestCase

@@ -155,7 +155,7 @@ def test_format_with_any_byte_changed_or_missing_is_refused() -> None:
     [
         ("", UsageError, "not a FORMAT"),
         (GOOD.replace("version: 1", "version: 2"), Unsupported, "newer layout"),
-        (GOOD.replace("features:", "features: journal"), Unsupported, "journal"),
+        (GOOD.replace("features:", "features: sharding"), Unsupported, "sharding"),
         (GOOD.replace("epoch: 3", "epoch: 4"), Corrupt, "damaged"),
     ],
 )

@@ -368,7 +368,7 @@ class EndBatch(_message.Message):
     def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., tmax: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., byName: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "version", "store_id", "epoch", "revision", "chunk_bytes", "calls", "credit", "session", "descriptors")
+    __slots__ = ("protocol", "version", "store_id", "epoch", "revision", "chunk_bytes", "calls", "credit", "session", "save_credit", "descriptors")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -378,6 +378,7 @@ class Welcome(_message.Message):
     CALLS_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    SAVE_CREDIT_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     version: str
@@ -388,8 +389,9 @@ class Welcome(_message.Message):
     calls: int
     credit: bool
     session: int
+    save_credit: int
     descriptors: bool
-    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., calls: _Optional[int] = ..., credit: bool = ..., session: _Optional[int] = ..., descriptors: bool = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., version: _Optional[str] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., chunk_bytes: _Optional[int] = ..., calls: _Optional[int] = ..., credit: bool = ..., session: _Optional[int] = ..., save_credit: _Optional[int] = ..., descriptors: bool = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "claim", "credit", "node", "place", "descriptors")
@@ -506,9 +508,10 @@ class Closing(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call", "request", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup")
+    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
     SAVE_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     STAT_FIELD_NUMBER: _ClassVar[int]
@@ -547,6 +550,7 @@ class Call(_message.Message):
     BACKUP_FIELD_NUMBER: _ClassVar[int]
     call: int
     request: bytes
+    credit: int
     save: Save
     load: Load
     stat: Stat
@@ -583,7 +587,7 @@ class Call(_message.Message):
     make_link: MakeLink
     read_metrics: ReadMetrics
     backup: Backup
-    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ...) -> None: ...
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call",)

@@ -107,10 +107,13 @@ class Conversation:
         most = self.session.welcome.calls
         return self.session.open_calls < most or len(self._watches) >= most
 
-    def open(self, call: calls.Call, file: Token | None = None) -> int:
-        """Open a call with an inbox of its own. `file` goes with a save by descriptor, and is closed in any case."""
+    def open(self, call: calls.Call, credit: int = 0, *, file: Token | None = None) -> int:
+        """Open a call with an inbox of its own, granting as much of it at once.
+
+        `file` goes with a save by descriptor, and is closed in any case.
+        """
         try:
-            number = self.session.open(call, file)
+            number = self.session.open(call, credit, file=file)
         except BaseException:
             if file is not None:
                 file.close()

@@ -68,8 +68,8 @@ Take = Callable[[memoryview], object]
 
 
 @contextmanager
-def _opened(talk: Conversation, call: calls.Call, file: Token | None = None) -> Iterator[int]:
-    number = talk.open(call, file)
+def _opened(talk: Conversation, call: calls.Call, credit: int = 0, file: Token | None = None) -> Iterator[int]:
+    number = talk.open(call, credit, file=file)
     try:
         yield number
     finally:
@@ -118,6 +118,8 @@ def save(
             yield Work(handed.skip)
     if saved is None:
         with _opened(talk, call) as number:
+            if call.size is None:  # what a pipe gave cannot be had again: first see whether the connection is alive
+                yield Wait(lambda: not talk.session.outbox)
             saved = yield from _send(talk, number, read)
             if saved is None:
                 if talk.session.is_open(number):
@@ -133,7 +135,7 @@ def save(
 
 def _hand_over(talk: Conversation, call: calls.Save, file: Token, commit: calls.Commit) -> Operation:
     """Save by descriptor. Returns None where the server has its hands full of files to copy."""
-    with _opened(talk, call, file) as number:
+    with _opened(talk, call, file=file) as number:
         talk.session.commit(number, commit)
         try:
             return (yield from _saved(talk, number))
@@ -194,9 +196,8 @@ def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], 
     """
     yield from _room(talk)
     if talk.session.descriptors and not call.offset and call.length is None:
-        call = replace(call, descriptor_from=0)  # as quick for 4 KiB as for more, and content of 4 KiB is not
-    with _opened(talk, call) as number:
-        talk.session.grant(number, WINDOW_BYTES)
+        call = replace(call, descriptor_from=0)  # quicker than content even for 4 KiB
+    with _opened(talk, call, WINDOW_BYTES) as number:
         found = yield from _found(talk, number)
         if found.file is not None:
             yield from _read(found.head, found.file, begin)
@@ -209,12 +210,21 @@ def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], 
 
 def _read(head: calls.Loading, file: Token, begin: Callable[[calls.Loading], Take]) -> Operation:
     """Take a whole blob's content out of its file."""
-    with closing(file), Check(head.info.id, head.info.size) as check:
-        take = yield Work(partial(begin, head))
-        content = pieces(file.fileno(), head.info.size)
-        while data := (yield Work(partial(next, content, None))):
-            yield Work(partial(_take, data, check, take))
-        yield Work(check.end)
+    with closing(file), closing(_copied(head, file, begin)) as steps:
+        while (yield Work(partial(next, steps, False))):
+            pass
+
+
+def _copied(head: calls.Loading, file: Token, begin: Callable[[calls.Loading], Take]) -> Generator[bool]:
+    """Read a file and check it, a piece a step; True while there is more: a small blob takes one step."""
+    take, left = begin(head), head.info.size
+    with Check(head.info.id, left) as check:
+        for data in pieces(file.fileno(), left):
+            _take(data, check, take)
+            left -= len(data)
+            if left:
+                yield True
+        check.end()
 
 
 def _receive(talk: Conversation, number: int, head: calls.Loading, begin: Callable[[calls.Loading], Take]) -> Operation:
@@ -260,8 +270,7 @@ def left(talk: Conversation) -> Operation:
 def pages(talk: Conversation, call: calls.StreamCall) -> Operation:
     """Give the items of a list or a watch, page by page."""
     yield from _room(talk)
-    with _opened(talk, call) as number:
-        talk.session.grant(number, WINDOW_PAGES)
+    with _opened(talk, call, WINDOW_PAGES) as number:
         while isinstance(event := (yield from _event(talk, number)), Paged):
             yield Give(event.items)
             talk.session.grant(number, 1)

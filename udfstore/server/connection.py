@@ -59,6 +59,10 @@ HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
 """Streams that wait for something other than their client: nobody finishes them when either side leaves."""
 
 
+def _as_it_is(result: Any) -> calls.Result:
+    return result  # type: ignore[no-any-return]
+
+
 class Connection:
     """A client's connection, from the welcome to the end."""
 
@@ -80,6 +84,7 @@ class Connection:
                 chunk_bytes=rooms.limits.chunk_bytes,
                 calls=rooms.limits.calls,
                 session=caller.session,
+                save_credit=rooms.limits.first_window_bytes,
                 descriptors=True,
             ),
             rooms.limits.plain_bytes,
@@ -87,6 +92,10 @@ class Connection:
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
         self._tasks: dict[int, trio.CancelScope] = {}
         self._watches: set[int] = set()
+        self._fresh: dict[int, calls.Save] = {}
+        """Saves that were opened by what is being taken: a small one may be all there by the end of it."""
+        self._taking = False
+        """Whether more is taken at once: answers are sent together."""
         self._changed = trio.lowlevel.ParkingLot()
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
         self._ended = False
@@ -144,7 +153,7 @@ class Connection:
         """Take what comes, until the peer leaves, the server drains, or the conversation is at fault."""
         try:
             with self._reading:
-                await self._pump.read(self._take, self._has_room)
+                await self._pump.read(self._take, self._taken, self._has_room)
         except (ProtocolError, TimedOut) as error:
             self.end(error)
 
@@ -189,15 +198,15 @@ class Connection:
     # --- events ---
 
     def _take(self, event: HostEvent) -> None:
-        self._rooms.service.register.heard(self._caller, time.time_ns())
+        """One event of those that came together; `_taken` follows the last of them."""
+        self._taking = True
         match event:
             case Opened():
                 self._open(event.call, event.op, event.file)
             case Content():
                 self._transfers.take(event.call, event.data)
             case Committed():
-                if event.call in self._transfers.saves:
-                    self._transfers.saves[event.call].commit = event.commit
+                self._committed(event.call, event.commit)
             case Withdrawn():
                 self._cancel(event.call)
             case Failed():
@@ -217,6 +226,15 @@ class Connection:
                     self._guest.restored(event)
             case Granted() | Alive():
                 pass
+
+    def _taken(self) -> None:
+        """All is taken that came together: send the answers, and begin what has to wait."""
+        self._taking = False
+        self._rooms.service.register.heard(self._caller, time.time_ns())
+        while self._fresh:
+            number, call = self._fresh.popitem()
+            self._start(number, self._save, call)
+        self._pump.flush()
         self._look_round()
 
     def _greet(self, hello: Hello) -> None:
@@ -249,11 +267,11 @@ class Connection:
         if kind in service.quick:
             self._answer(number, lambda: service.quick[kind](self._caller, call))
         elif kind in service.change:
-            self._change(number, lambda: service.change[kind](self._caller, call), lambda moved: moved)
+            self._change(number, lambda: service.change[kind](self._caller, call))
         elif isinstance(call, calls.Save):
             self._transfers.saves[number] = Incoming()
             if file is None:
-                self._start(number, self._save, call)
+                self._fresh[number] = call
             else:
                 self._start(number, self._copy, call, file)
         elif isinstance(call, calls.Load):
@@ -267,6 +285,16 @@ class Connection:
         else:
             self._start(number, self._ask, call)
 
+    def _committed(self, number: int, commit: calls.Commit) -> None:
+        """All content of a save is here: a small one that came in one go needs no task and no thread of its own."""
+        incoming = self._transfers.saves.get(number)
+        if incoming is None:
+            return
+        incoming.commit = commit
+        if number in self._fresh and incoming.size <= self._rooms.service.store.small_bytes:
+            call, content = self._fresh.pop(number), b"".join(self._transfers.saves.pop(number).take())
+            self._change(number, lambda: self._rooms.service.save_small(self._caller, call, content, commit))
+
     def _answer(self, number: int, ask: Callable[[], calls.Result]) -> None:
         try:
             result = ask()
@@ -276,22 +304,23 @@ class Connection:
             self._result(number, result)
 
     def _begin_load(self, number: int, call: calls.Load) -> None:
-        """Answer a load with a descriptor, or begin to send its content.
+        """Answer a load with a descriptor, or with content that is at hand; else begin to send its content.
 
-        The file is opened here: that is as quick as to ask the catalog, and for a descriptor all there is to do.
+        The file is opened here: that is as quick as to ask the catalog.
         """
         try:
             head, file = self._rooms.service.open(self._caller, call)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this call alone
             self._fault(number, self._explain(error))
             return
-        loaded = self._transfers.maybe_give(number, call, head, file)
-        if loaded is None:
-            self._start(number, self._load, head, file)
+        if self._transfers.load_at_once(number, call, head, file):
+            self._result(number, calls.Loaded(head.length))
         else:
-            self._result(number, loaded)
+            self._start(number, self._load, head, file)
 
-    def _change(self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result]) -> None:
+    def _change(
+        self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result] = _as_it_is
+    ) -> None:
         """Hand a change to the committer and answer when it calls back, from its own thread."""
         token = trio.lowlevel.current_trio_token()
 
@@ -310,15 +339,18 @@ class Connection:
         if self._session.is_open(number):
             self._session.result(number, result)
             self._meter.ended(number)
-        self._pump.flush()
-        self._look_round()
+        self._answered()
 
     def _fault(self, number: int, error: UdfstoreError) -> None:
         if self._session.is_open(number):
             self._session.fault(number, error)
             self._meter.ended(number, error.code.value)
-        self._pump.flush()
-        self._look_round()
+        self._answered()
+
+    def _answered(self) -> None:
+        if not self._taking:
+            self._pump.flush()
+            self._look_round()
 
     def _explain(self, error: Exception) -> UdfstoreError:
         if isinstance(error, Corrupt):
@@ -351,6 +383,9 @@ class Connection:
     def _cancel(self, number: int) -> None:
         if number in self._tasks:
             self._tasks[number].cancel()
+        elif self._fresh.pop(number, None):
+            self._transfers.saves.pop(number)
+            self._fault(number, Cancelled("the call was taken back"))
 
     async def _ask(self, number: int, call: calls.PlainCall) -> None:
         if isinstance(call, tasks.ChangeCall):

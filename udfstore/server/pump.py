@@ -59,8 +59,12 @@ class Pump:
         """Signs of life so far: grows with each whole frame, and when the peer could not be heard for a while."""
         return self._session.frames + self._pauses
 
-    async def read(self, take: Callable[[HostEvent], None], room: Callable[[], bool]) -> None:
-        """Give `take` every event until the peer closes its side. Reads only while there is `room()`.
+    async def read(
+        self, take: Callable[[HostEvent], None], taken: Callable[[], None], room: Callable[[], bool]
+    ) -> None:
+        """Give `take` every event until the peer closes its side; `taken()` follows what came together.
+
+        Reads only while there is `room()`.
 
         Raises `ProtocolError` when the conversation cannot go on, `TimedOut` when the peer stops in the middle of a
         frame or before its hello, and `Broken`.
@@ -83,9 +87,11 @@ class Pump:
                 self._session.end()
                 return
             half_read = self._session.half_read
-            for event in self._session.receive(self._buffer[:size], tokens):
-                take(event)
-            self.flush()
+            try:
+                for event in self._session.receive(self._buffer[:size], tokens):
+                    take(event)
+            finally:
+                taken()
             if self._session.half_read != half_read:
                 self._since = trio.current_time()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import trio
 
@@ -33,6 +33,8 @@ class Rooms:
     """Every connection reads into it: nothing of it outlives the call that read."""
     moves: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     """Wakes who waits for followers after each change of the register."""
+    news: dict[tuple[str, int, int], tuple[Sequence[Any], int]] = field(default_factory=dict)
+    """What watches of a prefix that stand at a revision are told at another: pages, and where they stand then."""
     hashes: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HASHES))
     copies: Copies = field(init=False)
 

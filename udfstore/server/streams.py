@@ -6,7 +6,7 @@ the catalog still until all of it is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from math import inf
 from typing import Any
@@ -22,6 +22,10 @@ from udfstore.session.host import HostSession
 
 FAR_BEHIND = 1000
 """Revisions behind which a watch catches up in a thread: to look through so many takes the loop about a millisecond."""
+
+
+NEWS = 64
+"""Steps of watches whose pages are kept for others that watch the same: as many prefixes, some kilobytes each."""
 
 
 class Streams:
@@ -68,12 +72,22 @@ class Streams:
         while True:
             if service.store.revision - cursor > FAR_BEHIND:
                 events, cursor = await self._rooms.reading(service.go_on_watching, call, cursor)
+                await self._send(number, events)
             else:
-                events, cursor = service.go_on_watching(call, cursor)
-                await trio.lowlevel.checkpoint()
-            await self._send(number, events)
+                pages, cursor = self._news(call, cursor)
+                await self._send_pages(number, pages)
             while service.store.revision <= cursor:
                 await self._rooms.commits.park()
+
+    def _news(self, call: calls.Watch, cursor: int) -> tuple[Sequence[Any], int]:
+        """The pages that a watch is told next, and its cursor then: made once for all who watch the same from there."""
+        news, place = self._rooms.news, (call.prefix.text, cursor, self._rooms.service.store.revision)
+        if place not in news:
+            events, after = self._rooms.service.go_on_watching(call, cursor)
+            if len(news) >= NEWS:
+                news.clear()
+            news[place] = list(self._session.pages(events)), after
+        return news[place]
 
     async def _back_up(self, number: int, caller: Caller) -> None:
         """Tell what belongs to a backup, and hold it until the call is taken back."""
@@ -88,8 +102,11 @@ class Streams:
 
     async def _send(self, number: int, items: list[Any], seconds: float = inf) -> None:
         """Send items as far as the peer granted pages. Raises `TimedOut` where none can be sent for that long."""
+        await self._send_pages(number, self._session.pages(items), seconds)
+
+    async def _send_pages(self, number: int, pages: Iterable[Any], seconds: float = inf) -> None:
         session, most = self._session, self._rooms.limits.waiting_bytes
-        for page in session.pages(number, items):
+        for page in pages:
             with trio.move_on_after(seconds) as scope:
                 while session.credit(number) == 0 or session.outbox.small_bytes >= most:
                     await self._changed.park()

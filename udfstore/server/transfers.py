@@ -6,7 +6,6 @@ do: a small blob is saved or loaded in one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -27,7 +26,7 @@ DESCRIPTORS_WAITING = 16
 """Descriptors that wait to be sent to one peer, each of them a file that is open here; others get content."""
 
 AT_HAND_BYTES = 64 * 1024
-"""Content that is read without a thread where that does not wait for the disk: to copy so much takes microseconds."""
+"""Content that is sent on the spot where that does not wait for the disk: to copy so much takes microseconds."""
 
 CHUNKS_WAITING = 2
 """Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
@@ -69,12 +68,12 @@ class Transfers:
     async def save(self, number: int, caller: Caller, call: calls.Save) -> tuple[calls.Saved, calls.Commit | None]:
         """Take a save's content; gives what became of it and its commit: None if the store had what was announced."""
         service, incoming = self._rooms.service, self.saves[number]
-        if call.id is not None:
+        if call.id is not None or (call.size or 0) > service.store.small_bytes:
             begun = await self._rooms.writing(service.upload, caller, call)
             if isinstance(begun, calls.Saved):
                 return begun, None
-            return await self._finish(number, incoming, begun, self._limits.first_window_bytes)
-        self._grant(number, self._limits.first_window_bytes)  # nothing to look up: content may come at once
+            first = 0 if call.id is None else self._limits.first_window_bytes
+            return await self._finish(number, incoming, begun, first)
         await self.until(incoming.ready, "content")
         commit, pieces = incoming.commit, incoming.take()
 
@@ -96,7 +95,8 @@ class Transfers:
         """Write what comes and grant as much again, until all is there and durable."""
         try:
             while True:
-                self._grant(number, grant)
+                if grant:
+                    self._grant(number, grant)
                 await self.until(incoming.ready, "content")
                 commit, pieces = incoming.commit, incoming.take()
                 before = upload.size
@@ -152,24 +152,35 @@ class Transfers:
 
     # --- loads ---
 
-    def maybe_give(self, number: int, call: calls.Load, head: calls.Loading, file: BlobFile) -> calls.Loaded | None:
-        """Answer a load with a descriptor, if the peer takes one of such a blob and does not let too many wait."""
-        session, least = self._session, call.descriptor_from
-        if least is None or not head.length == head.info.size >= least or session.outbox.tokens >= DESCRIPTORS_WAITING:
-            return None
-        session.give(number, head, file)
-        self._meters.sent("socket", head.length)
-        return calls.Loaded(head.length)
+    def load_at_once(self, number: int, call: calls.Load, head: calls.Loading, file: BlobFile) -> bool:
+        """Answer a load with a descriptor, or with content that is at hand; False: that takes a task of its own.
+
+        A descriptor goes to a peer that takes one of such a blob, and does not let too many wait.
+        """
+        session, least, credit = self._session, call.descriptor_from, self._session.credit(number)
+        if least is not None and head.length == head.info.size >= least and session.outbox.tokens < DESCRIPTORS_WAITING:
+            session.give(number, head, file)
+            self._meters.sent("socket", head.length)
+            return True
+        if head.length > AT_HAND_BYTES or (credit is not None and credit < head.length):
+            return False
+        data = file.pread_nowait(head.offset, head.length)
+        if data is None:
+            return False
+        file.close()
+        session.head(number, head)
+        if data:
+            session.chunk(number, data)
+        self._meters.sent("socket", len(data))
+        return True
 
     async def load(self, number: int, head: calls.Loading, file: BlobFile) -> calls.Loaded:
-        """Send a load's content."""
+        """Send a load's content, and close the file."""
         session, most = self._session, self._limits.chunk_bytes
         with file:
             session.head(number, head)
+            data = await self._rooms.reading(file.pread, head.offset, min(head.length, most))
             sent = 0
-            data = _maybe_read(head, file)
-            if data is None:
-                data = await self._rooms.reading(file.pread, head.offset, min(most, head.length))
             while True:
                 view = memoryview(data)
                 while view:
@@ -192,18 +203,6 @@ class Transfers:
         if session.credit(number) == 0:
             self._pump.flush()  # the head, by which the peer judges what to grant
             await self.until(lambda: session.credit(number) != 0, "credit")
-
-
-def _maybe_read(head: calls.Loading, file: BlobFile) -> bytes | None:
-    """Content that is small and at hand, in the page cache; None: reading it might take a while."""
-    if head.length > AT_HAND_BYTES:
-        return None
-    data = bytearray(head.length)
-    try:
-        done = os.preadv(file.fileno(), [data], head.offset, os.RWF_NOWAIT)
-    except OSError:  # it would have to wait, or this file system cannot tell
-        return None
-    return bytes(data) if done == head.length else None
 
 
 def _write_some(upload: Upload, pieces: Sequence[Piece], commit: calls.Commit | None) -> calls.Saved | Upload:

@@ -107,6 +107,14 @@ class Service:
                 return calls.Saved(call.id, size, existed=True)
         return self.store.upload(call.id, call.size)
 
+    def save_small(self, caller: Caller, call: calls.Save, content: bytes, commit: calls.Commit) -> Future[calls.Saved]:
+        """Save content of at most `store.small_bytes` that is all there, and move its tag. Does not block.
+
+        Raises `Mismatch` for what is not as announced.
+        """
+        move = None if commit.target is None else _move_of(BlobId.of(content), commit)
+        return self.store.save_small(content, (call.size, commit.size), (call.id, commit.id), move, caller.author)
+
     def begin_upload(self, caller: Caller, size: int | None, id: BlobId | None) -> Partial:
         """Begin a resumable upload."""
         return self.store.uploads.begin(size, id, caller.author)
@@ -136,8 +144,7 @@ class Service:
 
     def _open(self, caller: Caller, ref: Ref) -> tuple[Resolved, BlobFile]:
         try:
-            found = self.store.resolve(ref)
-            return found, self.store.open(found.id)
+            return self.store.open_ref(ref)
         except (Gone, Corrupt) as error:  # the second also where it is being removed at this moment
             if ref.id is None or not self.backups.held_for(caller):
                 raise
@@ -219,10 +226,7 @@ class Service:
 
     def target(self, caller: Caller, saved: calls.Saved, commit: calls.Commit) -> Future[calls.Moved]:
         """Move the tag of a save whose content is there."""
-        target = commit.target
-        assert target is not None
-        step = calls.Step(target.tag, Ref.of(saved.id), target.expected, target.labels, target.links)
-        return self.store.submit(calls.Move((step,), target.note, commit.request), caller.author)
+        return self.store.submit(_move_of(saved.id, commit), caller.author)
 
     def begin_watch(self, caller: Caller, call: calls.Watch) -> tuple[int, Iterator[list[Event]]]:
         """Where a watch begins: the revision to go on after, and the present entries if they were asked for.
@@ -311,6 +315,14 @@ class Service:
             end = text.rfind("\n", start, end) + 1 or end
             yield [admin.Text(text[start:end])]
             start = end
+
+
+def _move_of(id: BlobId, commit: calls.Commit) -> calls.Move:
+    """The move of the tag that a commit names."""
+    target = commit.target
+    assert target is not None
+    step = calls.Step(target.tag, Ref.of(id), target.expected, target.labels, target.links)
+    return calls.Move((step,), target.note, commit.request)
 
 
 _PART = admin.PART_BYTES // 4

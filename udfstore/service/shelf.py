@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict
@@ -225,13 +226,12 @@ class Shelf:
     def _absent(self, task: str, ref: SnapshotRef) -> UdfstoreError:
         tag = auto_tag(task) if ref.number else named_tag(task, ref.name) if ref.name else None
         if tag is not None:
-            try:
-                self.store.entry(Ref(f"{tag}", tag=tag, version=ref.number or None))
-            except NotFound:
-                pass
-            except Gone:
-                return Gone(f"the snapshot {ref} of the task {task!r} was deleted")
-            else:
-                return Gone(f"the snapshot {ref} of the task {task!r} is not kept any more")
+            how = "is not kept any more"
+            with contextlib.suppress(NotFound):
+                try:
+                    self.store.entry(Ref(f"{tag}", tag=tag, version=ref.number or None))
+                except Gone:  # of a number: the log has shed it
+                    how = how if ref.number else "was deleted"
+                return Gone(f"the snapshot {ref} of the task {task!r} {how}")
         known = [str(s.number or next(iter(s.names), s.id.short)) for s in self.snapshots(task)[:10]]
         return NotFound(f"the task {task!r} has no snapshot {ref}", expected=", ".join(known) or "none is kept")

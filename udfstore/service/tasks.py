@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from udfstore import tasks
 from udfstore.calls import MOVES, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Conflict, NotFound, UsageError
+from udfstore.errors import Conflict, Gone, NotFound, UsageError
 from udfstore.model import Caller
 from udfstore.refs import Ref, Tag
 from udfstore.service.hosted import Hosted
@@ -251,10 +252,12 @@ class Tasks(Hosted):
         """What a deletion that was made before deleted, as far as that is known still."""
         if not all(entry.id is None and task_prefix(task).matches(entry.tag) for entry in made.entries):
             raise Conflict("this request number was used for another change")
-        before = (Ref.parse(f"{entry.tag}@{entry.version - 1}") for entry in made.entries)
-        names = [id for ref in before if (id := self._store.entry(ref).id)]
+        names = []
+        for entry in made.entries:
+            with suppress(Gone):  # the log has shed it
+                names.append(self._store.entry(Ref.parse(f"{entry.tag}@{entry.version - 1}")).id)
         found = []
-        for id in dict.fromkeys((*made.blobs, *names)):
+        for id in dict.fromkeys((*made.blobs, *filter(None, names))):
             ours = [e for e in self._store.naming(id) if task_prefix(task).matches(e.tag) and e.links]
             if not ours or ours[0].tag == record_tag(task).name:
                 continue

@@ -157,15 +157,15 @@ def head_from_pb(message: pb.Head) -> calls.Loading:
     return calls.Loading(blob_from_pb(message.blob), message.offset, message.length)
 
 
-def pages_to_pb(number: int, items: Iterable[calls.Item | Event]) -> Iterator[pb.Page]:
-    """Items of a list or a watch as pages of at most `PAGE_BYTES` each, or of one item that is longer.
+def pages_to_pb(items: Iterable[calls.Item | Event]) -> Iterator[pb.Page]:
+    """Items of a list or a watch as pages of at most `PAGE_BYTES` each, or of one item that is longer; of no call yet.
 
     Raises `TooLarge` for an item that fits no frame, when the pages before it are given.
     """
-    page = pb.Page(call=number)
+    page = pb.Page()
     size = 0
     for item in items:
-        one = pb.Page(call=number)
+        one = pb.Page()
         match item:
             case BlobInfo():
                 one.blobs.append(blob_to_pb(item))

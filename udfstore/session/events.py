@@ -30,6 +30,8 @@ class Welcome:
     calls: int
     session: int
     credit: bool = True
+    save_credit: int = 0
+    """Content bytes that a save without an announced ID may send before any are granted."""
     descriptors: bool = False
     """Whether the socket passes them."""
 

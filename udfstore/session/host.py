@@ -123,6 +123,7 @@ class HostSession:
                     calls=welcome.calls,
                     credit=welcome.credit,
                     session=welcome.session,
+                    save_credit=welcome.save_credit,
                     descriptors=welcome.descriptors,
                 )
             )
@@ -229,7 +230,8 @@ class HostSession:
                 self._remember(number)
             self._fault(number, error)
             return None
-        call = self._calls[number] = _OpenCall(op)
+        at_once = self._welcome.save_credit if isinstance(op, calls.Save) and op.id is None else 0
+        call = self._calls[number] = _OpenCall(op, granted=at_once, credit=message.credit)
         if isinstance(op, calls.Load) and not self._descriptors:
             op = replace(op, descriptor_from=None)
         if isinstance(op, calls.Save) and op.descriptor:
@@ -360,14 +362,19 @@ class HostSession:
             self._calls[number].credit -= len(data)
             self.outbox.put_chunk(number, codec.chunk_head(number, len(data)), data)
 
-    def pages(self, number: int, items: Iterable[calls.Item | TagEvent]) -> Iterator[pb.Page]:
-        """The pages that hold these items, each to be sent with `page` once there is credit for it."""
-        return answers.pages_to_pb(number, items)
+    @staticmethod
+    def pages(items: Iterable[calls.Item | TagEvent]) -> Iterator[pb.Page]:
+        """The pages that hold these items, each to be sent with `page` once there is credit for it.
+
+        They may be sent again, by any session.
+        """
+        return answers.pages_to_pb(items)
 
     def page(self, number: int, page: pb.Page) -> None:
         """One page of a stream."""
         if number in self._calls:
             self._calls[number].credit -= 1
+            page.call = number
             self._put(pb.Request(page=page))
 
     def result(self, number: int, result: calls.Result) -> None:

@@ -18,7 +18,8 @@ Send = Callable[[list[memoryview], Token | None], int]
 """Sends buffers, and the descriptor that belongs to their first byte; tells how many bytes went."""
 
 TAKE_BYTES = 64 * 1024
-"""Small frames sent at once: enough to make one system call worth it, few enough that a chunk is not held up."""
+"""What is sent at once, unless a single chunk is longer: enough to make one system call worth it, and a small save or
+load goes in one; few enough that nothing is held up."""
 
 TAKE_FRAMES = 512
 """Likewise: half of the parts that one system call takes (IOV_MAX, 1024 on Linux and macOS)."""
@@ -106,20 +107,26 @@ class Outbox:
             self.tokens -= 1
 
     def _take(self) -> list[memoryview]:
-        """The next buffers to send: all small frames up to a bound, one that brings a descriptor, or one chunk."""
+        """The next buffers to send: a frame with a descriptor, or small frames and then chunks, up to a bound."""
         taken: list[bytes | memoryview] = []
-        before = self.small_bytes
-        while self._small and len(taken) < TAKE_FRAMES and before - self.small_bytes < TAKE_BYTES:
+        size = 0
+        while self._small and len(taken) < TAKE_FRAMES and size < TAKE_BYTES:
             if taken and self._small[0][1] is not None:
                 break
             frame, self._token = self._small.popleft()
             taken.append(frame)
-            self.small_bytes -= len(frame)
+            size += len(frame)
             if self._token is not None:
                 break
-        if not taken:
+        self.small_bytes -= size
+        while self._lanes and len(taken) < TAKE_FRAMES and self._token is None:
             call, lane = next(iter(self._lanes.items()))
+            size += sum(map(len, lane[0]))
+            if taken and size > TAKE_BYTES:
+                break
             taken += lane.popleft()
+            while lane and len(lane[0]) == 1:  # a result may follow its content at once
+                taken += lane.popleft()
             del self._lanes[call]  # and to the end of the line, if it has more
             if lane:
                 self._lanes[call] = lane

@@ -32,9 +32,9 @@ from udfstore.session.values import (
 from udfstore.wire import limits
 
 
-def call_to_pb(number: int, call: calls.Call) -> pb.Call:
-    """The message that opens a call."""
-    message = pb.Call(call=number, request=getattr(call, "request", b""))
+def call_to_pb(number: int, call: calls.Call, credit: int = 0) -> pb.Call:
+    """The message that opens a call, and grants as much of it."""
+    message = pb.Call(call=number, request=getattr(call, "request", b""), credit=credit)
     name, fill = _WRITE[type(call)]
     op = getattr(message, name)
     op.SetInParent()

@@ -159,6 +159,7 @@ class UdfSession:
             message.calls,
             message.session,
             message.credit,
+            message.save_credit,
             message.descriptors,
         )
         if not self._host_known:
@@ -251,21 +252,22 @@ class UdfSession:
         offered = self.welcome is not None and self.welcome.descriptors
         return self._descriptors and offered and not self.tokens.lost
 
-    def open(self, call: calls.Call, file: Token | None = None) -> int:
-        """Open a call; returns its number. Call it only once the welcome has come.
+    def open(self, call: calls.Call, credit: int = 0, *, file: Token | None = None) -> int:
+        """Open a call, granting as much of it at once; returns its number. Call it only once the welcome has come.
 
         `file` goes with a save by descriptor, and is closed when it is sent. Raises `TooLarge` for more than one call
         may hold.
         """
         if self.welcome is None:
             raise ProtocolError("a call before the welcome", blame=Blame.LOCAL)
-        frame = self._encode(pb.Response(call=requests.call_to_pb(self._last + 1, call)))
+        frame = self._encode(pb.Response(call=requests.call_to_pb(self._last + 1, call, credit)))
         if file is None:
             self.outbox.put(frame)
         else:
             self.outbox.put_with(frame, file)
         self._last += 1
-        self._credit[self._last] = 0
+        at_once = isinstance(call, calls.Save) and call.id is None
+        self._credit[self._last] = self.welcome.save_credit if at_once else 0
         if isinstance(call, calls.Save) and call.descriptor:
             self._sent[self._last] = call.size or 0
         return self._last

@@ -12,8 +12,8 @@ from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Corrupt
 from udfstore.store import osfs
 from udfstore.store.format import render
-from udfstore.store.groups import SEGMENT_HEAD_BYTES, Damaged, decode_segment_head
-from udfstore.store.log import Head, read_groups
+from udfstore.store.groups import SEGMENT_HEAD_BYTES, Damaged, Group
+from udfstore.store.log import Head, check_segment, groups_in, read_groups, read_segment
 from udfstore.store.parts import Parts
 from udfstore.store.view import View
 
@@ -96,16 +96,10 @@ class LogCheck:
         except Damaged as damage:
             raise Corrupt(f"log {number:08d}: {damage}") from damage
         self._number = number
-
-        def load(asked: int) -> bytes:
-            if asked != number:
-                raise FileNotFoundError
-            return data
-
         self.head = replace(self.head, segment=number, start=0, end=SEGMENT_HEAD_BYTES)
-        for group, head in read_groups(load, self.head):
+        for group, head in groups_in(data, self.head):
             self.head = head
-            if past is not None and group.revision <= past[0] <= head.revision and past != (head.revision, head.chain):
+            if past is not None and _contradicts(group, *past):
                 raise Conflict(
                     f"the store has another history than the one that was backed up here: revision {past[0]} differs"
                 )
@@ -113,12 +107,10 @@ class LogCheck:
             raise Corrupt(f"log {number:08d}, offset {self.head.end}: the log is damaged here")
 
 
-def check_segment(data: bytes, store: bytes, number: int) -> bytes:
-    """The bytes, if their head is that of this segment of this store's log. Raises `Damaged`."""
-    head = decode_segment_head(data)
-    if (head.store, head.number) != (store, number):
-        raise Damaged("it belongs to another store or place")
-    return data
+def _contradicts(group: Group, revision: int, chain: bytes) -> bool:
+    """Whether a group tells that none of that hash ended at that revision. A gap does not know what ended within it."""
+    known = bool(group.records) or group.last == revision
+    return known and group.revision <= revision <= group.last and (revision, chain) != (group.last, group.chain)
 
 
 def _loader(parts: Parts) -> Load:
@@ -127,7 +119,7 @@ def _loader(parts: Parts) -> Load:
     def load(number: int) -> bytes:
         nonlocal cached
         if cached[0] != number:
-            cached = number, check_segment(parts.layout.segment(number).read_bytes(), parts.format.id, number)
+            cached = number, read_segment(parts.layout, parts.format.id, number)
         return cached[1]
 
     return load

@@ -2,7 +2,7 @@
 
 Publishing and removing one digest happen under that digest's lock (`Files.lock`). Within a run every name under
 `blobs/` that is seen while holding the lock is durable: the start's syncfs covered what was there, and whoever gave a
-name since synced content and folder before letting go of the lock.
+name since synced content and folder before letting go of the lock, or has the content in the journal.
 """
 
 from __future__ import annotations
@@ -56,6 +56,15 @@ class BlobFile:
                 offset, length = offset + len(part), length - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def pread_nowait(self, offset: int, length: int) -> bytes | None:
+        """As `pread` within the blob, of what the kernel has at hand; None: that needs the disk."""
+        buffer = bytearray(length)
+        try:
+            came = os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT) if length else 0
+        except OSError:  # EAGAIN; EOPNOTSUPP from file systems that cannot tell; what is wrong shows when it is read
+            return None
+        return bytes(buffer) if came == length else None
+
     def close(self) -> None:
         """Release the descriptor. May be called again."""
         fd, self._fd = self._fd, -1
@@ -93,10 +102,29 @@ class Files:
             with lock:
                 yield
         finally:
-            with self._guard:
-                lock, users = self._locks.pop(id)
-                if users > 1:
-                    self._locks[id] = lock, users - 1
+            self._let_go(id)
+
+    @contextlib.contextmanager
+    def lock_nowait(self, id: BlobId) -> Iterator[bool]:
+        """As `lock`, for who may not wait: whether it is held."""
+        lock = threading.Lock()
+        with self._guard:
+            free = id not in self._locks
+            if free:
+                lock.acquire()
+                self._locks[id] = lock, 1
+        try:
+            yield free
+        finally:
+            if free:
+                lock.release()
+                self._let_go(id)
+
+    def _let_go(self, id: BlobId) -> None:
+        with self._guard:
+            lock, users = self._locks.pop(id)
+            if users > 1:
+                self._locks[id] = lock, users - 1
 
     def size(self, id: BlobId) -> int | None:
         """The size of a blob's file; None: there is none."""
@@ -172,6 +200,37 @@ class Files:
         except OSError:
             osfs.unlink(path)
             raise
+
+    def land(self, id: BlobId, content: bytes, saved_ns: int) -> bool:
+        """Write a file that the journal answers for, unsynced, under its name.
+
+        False where somebody is at that digest, or a file has the name: the caller knows too little to judge it.
+        """
+        path = self._layout.blob(id)
+        with self.lock_nowait(id) as free:
+            if not free or path.exists():
+                return False
+            staged = self._layout.staging / os.urandom(16).hex()
+            fd = osfs.create(staged, 0o444)
+            try:
+                try:
+                    osfs.write(fd, memoryview(content))
+                    osfs.stamp(fd, saved_ns)
+                finally:
+                    osfs.close(fd)
+                osfs.rename(staged, path)
+            except OSError:
+                osfs.unlink(staged)
+                raise
+        return True
+
+    def holds(self, id: BlobId, content: bytes) -> bool:
+        """Whether a blob's file has just this content."""
+        try:
+            with self.open(id) as file:
+                return file.size == len(content) and file.pread(0, file.size) == content
+        except FileNotFoundError:
+            return False
 
     def quarantine(self, id: BlobId) -> None:
         """Take the name from a file that does not deserve it, and keep the file."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
-from queue import Empty, LifoQueue
+from types import TracebackType
 
 from udfstore.digest import BlobId
 from udfstore.errors import Busy, Corrupt, InternalError, UdfstoreError
@@ -29,7 +30,7 @@ from udfstore.store.records import (
 )
 from udfstore.store.view import State, View, split_links
 
-SCHEMA = 2
+SCHEMA = 3
 """Stored as `user_version`; a catalog of another schema is made anew."""
 
 JOURNAL_BYTES = 4 << 20
@@ -58,6 +59,7 @@ CREATE TABLE links (id BLOB NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NUL
     WITHOUT ROWID;
 CREATE TABLE blobs (id BLOB PRIMARY KEY, size INTEGER NOT NULL, saved_ns INTEGER NOT NULL, verified_ns INTEGER NOT NULL,
     state INTEGER NOT NULL, state_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE states (id BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (id, revision)) WITHOUT ROWID;
 CREATE INDEX blobs_saved ON blobs (saved_ns, id) WHERE state <= 1;
 CREATE TABLE places (number INTEGER PRIMARY KEY, task TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (task, node));
 CREATE TABLE uses (revision INTEGER PRIMARY KEY, place INTEGER NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL,
@@ -82,13 +84,40 @@ class Unusable(Exception):
     """A catalog file that is not one of this store, or not whole: make it anew."""
 
 
+class Reading:
+    """What `Catalog.reading` gives. A class of its own, because every read of the store passes through it: a generator
+    around another takes as long as the question to SQLite."""
+
+    __slots__ = ("_catalog", "_db")
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def __enter__(self) -> View:
+        try:
+            self._db = self._catalog.take_reader()
+        except sqlite3.Error as error:
+            raise _told(error) from error
+        return View(self._db)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._catalog.give_reader(self._db)
+        except sqlite3.Error as failed:
+            raise _told(failed) from failed
+        if isinstance(error, sqlite3.Error):
+            raise _told(error) from error
+
+
 class Catalog:
     """The catalog of one store, open. `view` is the writing connection seen as nouns."""
 
     def __init__(self, path: Path, store: bytes) -> None:
         """Open an existing catalog. Raises `Unusable`."""
         self._path = path
-        self._readers: LifoQueue[sqlite3.Connection] = LifoQueue()
+        self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
         self._authors: dict[str, int] = {}
         if not path.exists():
@@ -104,36 +133,32 @@ class Catalog:
             raise Unusable(str(error)) from error
         self.view = View(db)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[View]:
+    def reading(self) -> Reading:
         """A view that holds still: everything read in the body belongs to one revision. For any thread.
 
         Raises `Corrupt` for a damaged catalog, `Busy` or `InternalError` for one that cannot be read at present.
         """
-        try:
-            with self._reader() as db:
-                yield View(db)
-        except sqlite3.Error as error:
-            raise _told(error) from error
+        return Reading(self)
 
-    @contextlib.contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
+    def take_reader(self) -> sqlite3.Connection:
+        """A connection for `Reading`, in a transaction."""
         try:
-            db = self._readers.get_nowait()
-        except Empty:
+            db = self._readers.pop()
+        except IndexError:
             db = _connect(self._path)
+        db.execute("BEGIN")
+        return db
+
+    def give_reader(self, db: sqlite3.Connection) -> None:
+        """Take it back."""
         try:
-            db.execute("BEGIN")
-            try:
-                yield db
-            finally:
-                if db.in_transaction:  # some errors end it
-                    db.execute("COMMIT")
+            if db.in_transaction:  # some errors end it
+                db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.close()
             else:
-                self._readers.put(db)
+                self._readers.append(db)
             if self._closed:
                 self._close_readers()
 
@@ -184,7 +209,30 @@ class Catalog:
         state = _STATES.get(record.kind)
         if state is not None:
             for id, size in record.blobs:
+                self.view.db.execute("INSERT OR IGNORE INTO states VALUES (?, ?)", (id.raw, revision))
                 self._set_state(id, size, state, record.time_ns)
+
+    def forget(self, revisions: Iterable[int]) -> None:
+        """Take records out that the log has shed, and blobs of which nothing else tells that they ever were."""
+        db, ids = self.view.db, set[bytes]()
+        for revision in revisions:
+            told = [id.raw for id, _ in self.view.blobs_of(revision)]
+            db.executemany("DELETE FROM states WHERE id = ? AND revision = ?", [(id, revision) for id in told])
+            ids.update(told)
+            query = "SELECT tag, version, id, links FROM entries WHERE revision = ?"
+            for tag, version, id, links in db.execute(query, (revision,)).fetchall():
+                rows = [(link.raw, tag, version) for link in set(split_links(links))]
+                db.executemany("DELETE FROM links WHERE id = ? AND tag = ? AND version = ?", rows)
+                db.execute("DELETE FROM entries WHERE tag = ? AND version = ?", (tag, version))
+                ids.add(id)
+            db.execute("DELETE FROM uses WHERE revision = ?", (revision,))
+            db.execute("DELETE FROM records WHERE revision = ?", (revision,))
+        db.executemany(
+            f"DELETE FROM blobs WHERE id = ? AND state = {State.ERASED:d}"
+            " AND NOT EXISTS (SELECT * FROM states s WHERE s.id = blobs.id)"
+            " AND NOT EXISTS (SELECT * FROM entries e WHERE e.id = blobs.id)",
+            [(id,) for id in ids],
+        )
 
     def set_head(self, head: Head) -> None:
         """Say how far the log is applied."""
@@ -220,9 +268,9 @@ class Catalog:
         self.view.db.close()
 
     def _close_readers(self) -> None:
-        with contextlib.suppress(Empty):
+        with contextlib.suppress(IndexError):
             while True:
-                self._readers.get_nowait().close()
+                self._readers.pop().close()
 
     def _author(self, text: str) -> int:
         number = self._authors.get(text)
@@ -265,7 +313,7 @@ class Catalog:
         else:
             changed = (state, time_ns, size, id.raw)
             self.view.db.execute("UPDATE blobs SET state = ?, state_ns = ?, size = ? WHERE id = ?", changed)
-        if (old is None or old.state.here) != state.here:
+        if not state.here or (old is not None and not old.state.here):
             self._set_links(id, state.here)
         was, now = (old.size if old and old.state.here else None), (size if state.here else None)
         if was != now:

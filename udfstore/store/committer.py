@@ -1,8 +1,8 @@
 """The committer: the one thread that decides changes, writes the log and keeps the catalog up.
 
-It takes everything that is queued, judges each change in turn against a catalog that already has the ones before it,
-writes their records as one group with one sync, commits the catalog, and answers. It never waits for more company: the
-next group gathers while this one syncs.
+It takes everything that is queued, makes small content that comes along durable with one sync of the journal, judges
+each change in turn against a catalog that already has the ones before it, writes their records as one group with one
+sync, commits the catalog, and answers. It never waits for more company: the next group gathers while this one syncs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from udfstore.errors import Busy, Closing, InternalError, ReadOnly, TooLarge, UdfstoreError
@@ -26,6 +27,7 @@ from udfstore.store.limits import StoreLimits
 from udfstore.store.log import HeadMoved, Log, LogFailed
 from udfstore.store.meters import StoreMeters
 from udfstore.store.records import Record, encode
+from udfstore.store.small import Elsewhere, Lander, Small
 
 HOUSE = Author(front="server")
 """Author of what the store does by itself."""
@@ -57,10 +59,11 @@ Judge = Callable[[Desk], Decision]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A change that waits."""
+    """A change that waits, and the small content that has to be there before it is judged."""
 
     judge: Judge
     future: Future[Any]
+    small: Small | None = None
 
 
 @dataclass(slots=True)
@@ -95,13 +98,16 @@ class Committer:
         release_reserve: Callable[[], bool],
         problem: str = "",
         meters: StoreMeters | None = None,
+        lander: Lander | None = None,
     ) -> None:
+        """`lander`: None where no change brings content along."""
         self.problem = problem
         self.on_commit: list[Callable[[int], None]] = []
         self.revision = catalog.view.head().revision
         self._log, self._catalog, self._files, self._limits = log, catalog, files, limits
         self._clock, self._release_reserve = clock, release_reserve
         self._meters = meters or StoreMeters()
+        self._lander = lander
         self._wake = threading.Condition()
         self._queue: deque[Job] = deque()
         self._stopping = False
@@ -111,14 +117,17 @@ class Committer:
         """Begin to take changes."""
         self._thread.start()
 
-    def submit(self, judge: Judge) -> Future[Any]:
-        """Queue a change. Answer or refusal comes through the future, resolved on the committer's thread."""
+    def submit(self, judge: Judge, small: Small | None = None) -> Future[Any]:
+        """Queue a change. Answer or refusal comes through the future, resolved on the committer's thread.
+
+        With `small` it is judged once that is durable under its name; `Elsewhere` where it cannot be.
+        """
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         with self._wake:
             refusal = self._refusal()
             if refusal is None:
-                self._queue.append(Job(judge, future))
+                self._queue.append(Job(judge, future, small))
                 self._wake.notify()
         if refusal is not None:
             future.set_exception(refusal)
@@ -163,16 +172,21 @@ class Committer:
             try:
                 while jobs:
                     self._commit_some(jobs)
-                self._log.prepare()
+                    self._log.prepare()
+                    if self._lander is not None:
+                        self._lander.prepare()
             except Exception as error:  # noqa: BLE001 - whoever waits must be told even of a bug of ours
                 self._give_up(jobs, f"the committer failed: {error!r}", InternalError)
 
     def _commit_some(self, jobs: deque[Job]) -> None:
         """Commit as many of the first jobs as one group holds, answer them and take them off `jobs`."""
         try:
-            round = self._judge_and_append(jobs)
+            round = self._judge_and_append(jobs, self._land(jobs))
         except LogFailed as failure:
             self._give_up(jobs, str(failure), ReadOnly)
+            return
+        except OSError as error:
+            self._give_up(jobs, f"writing the journal failed: {error.strerror or error}", ReadOnly)
             return
         except sqlite3.Error as error:
             self._give_up(jobs, f"the catalog cannot be written: {error}", ReadOnly)
@@ -186,14 +200,31 @@ class Committer:
                 callback(revision)
         finally:
             for job, outcome in round.settled:
-                _answer(job.future, outcome)
+                answer(job.future, outcome)
 
-    def _judge_and_append(self, jobs: deque[Job]) -> _Round:
+    def _land(self, jobs: deque[Job]) -> int:
+        """Make the content durable that the first jobs bring along; says how many of them may be judged."""
+        smalls: list[Small] = []
+        count = size = 0
+        for job in jobs:
+            if self._lander is not None and job.small is not None and job.small.waits:
+                size += self._lander.size(job.small)
+                if smalls and size > self._lander.most:
+                    break
+                smalls.append(job.small)
+            count += 1
+        if self._lander is not None and smalls:
+            began = time.perf_counter()
+            self._lander.land(smalls, self._catalog.view, self._clock())
+            self._meters.landed(len(smalls), time.perf_counter() - began)
+        return count
+
+    def _judge_and_append(self, jobs: deque[Job], count: int) -> _Round:
         refusal: UdfstoreError | None = None
         reserve_left = True
         while True:
             try:
-                round = self._judge(jobs, refusal)
+                round = self._judge(islice(jobs, count), refusal)
                 if round.written:
                     began = time.perf_counter()
                     self._catalog.set_head(self._log.append(round.written, after=round.first - 1))
@@ -220,11 +251,14 @@ class Committer:
                 reserve_left = False
                 self._catch_up()
 
-    def _judge(self, jobs: deque[Job], refusal: UdfstoreError | None) -> _Round:
+    def _judge(self, jobs: Iterable[Job], refusal: UdfstoreError | None) -> _Round:
         self._catalog.begin()
         round = _Round(self._catalog.view.head().revision + 1, [], [])
         desk = Desk(self._catalog, self._files, self._clock())
         for job in jobs:
+            if job.small is not None and job.small.refusal is not None:
+                round.settled.append((job, _raising(job.small.refusal)))
+                continue
             try:
                 decision = job.judge(desk)
                 records = [(record, encode(record)) for record in decision.records]
@@ -275,7 +309,11 @@ def _giving(answer: Callable[[int], Any], revision: int) -> Callable[[], Any]:
 
 
 def _raising(error: Exception) -> Callable[[], Any]:
-    known = error if isinstance(error, UdfstoreError) else InternalError(f"judging the change failed: {error!r}")
+    known = (
+        error
+        if isinstance(error, UdfstoreError | Elsewhere)
+        else InternalError(f"judging the change failed: {error!r}")
+    )
 
     def fail() -> Any:
         raise known
@@ -283,7 +321,8 @@ def _raising(error: Exception) -> Callable[[], Any]:
     return fail
 
 
-def _answer(future: Future[Any], outcome: Callable[[], Any]) -> None:
+def answer(future: Future[Any], outcome: Callable[[], Any]) -> None:
+    """Give a future what `outcome()` returns or raises."""
     try:
         result = outcome()
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for this change

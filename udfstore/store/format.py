@@ -11,7 +11,13 @@ from udfstore.errors import Corrupt, Unsupported, UsageError
 TITLE = "udfstore store"
 VERSION = 1
 HASH = "sha256"
-FEATURES: frozenset[str] = frozenset()
+JOURNAL = "journal"
+"""The feature of a store with small content in its journal."""
+
+SHED = "shed"
+"""The feature of a store whose log has shed records."""
+
+FEATURES: frozenset[str] = frozenset({JOURNAL, SHED})
 """Required features that this release understands."""
 
 STORE_ID_BYTES = 16

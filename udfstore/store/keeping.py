@@ -42,8 +42,10 @@ class Gone:
 
 def kept(view: View, tag: str) -> Iterator[tuple[int, BlobId]]:
     """The versions of a tag below `snapshots/` that keep their content, newest first, and the blobs that they name."""
-    for version, id in islice(view.versions(tag, _NONE), rule_for(tag, ()).versions):
-        if id is None:
+    keep, newest = rule_for(tag, ()).versions, 0
+    for version, id in view.versions(tag, _NONE):  # not all of them: the log sheds what was let go
+        newest = newest or version
+        if id is None or (keep is not None and version <= newest - keep):
             return
         yield version, id
 

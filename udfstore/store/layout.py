@@ -26,6 +26,7 @@ KNOWN = frozenset(
         "blobs",
         "staging",
         "uploads",
+        "journal",
         "log",
         "trash",
         "quarantine",
@@ -68,6 +69,11 @@ class Layout:
     def uploads(self) -> Path:
         """Resumable uploads."""
         return self.root / "uploads"
+
+    @property
+    def journal(self) -> Path:
+        """Small content on its way to files, where the store has the feature."""
+        return self.root / "journal"
 
     @property
     def log(self) -> Path:
@@ -126,6 +132,18 @@ class Layout:
     def segment(self, number: int) -> Path:
         """A segment of the log, counted from 1."""
         return self.log / f"{number:08d}"
+
+    def journal_segments(self) -> dict[int, Path]:
+        """The segments of the journal that are there, by their numbers from 1."""
+        try:
+            found = [(segment_number(path.name), path) for path in self.journal.iterdir()]
+        except FileNotFoundError:
+            return {}
+        return {number: path for number, path in sorted(found) if number}
+
+    def journal_segment(self, number: int) -> Path:
+        """A segment of the journal."""
+        return self.journal / f"{number:08d}"
 
 
 def segment_number(name: str) -> int | None:

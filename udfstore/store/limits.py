@@ -8,6 +8,9 @@ from udfstore.errors import UsageError
 
 KIB, MIB = 1 << 10, 1 << 20
 
+JOURNAL_SEGMENTS = 8
+"""Segments of the journal: while those that are full wait for a checkpoint, saves go on in the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
@@ -40,6 +43,18 @@ class StoreLimits:
     """Announced sizes from here on are allocated before the first byte: a full disk is told at once, the file lies in
     one piece. Below it the extra call costs more than it brings."""
 
+    small_bytes: int = 64 * KIB
+    """Largest content that becomes durable through the journal: above it a copy more costs as much as the syncs that it
+    saves. 0: none does."""
+
+    journal_bytes: int = 64 * MIB
+    """Size of the journal: some 15,000 small blobs between two checkpoints at most, which a start reads in a tenth of a
+    second."""
+
+    checkpoint_s: float = 10.0
+    """How long a small blob lies in the journal before its file is synced, when there are few: what comes back from the
+    journal after a power cut stays little."""
+
     trash_grace_s: int = 3600
     """How long a removed file stays in `trash/` before it is unlinked: time to notice a mistake."""
 
@@ -54,4 +69,9 @@ class StoreLimits:
             raise UsageError(
                 "a record must fit a group, and two groups a segment",
                 got=f"record {self.record_bytes}, group {self.group_bytes}, segment {self.segment_bytes}",
+            )
+        if self.journal_bytes < JOURNAL_SEGMENTS * (self.small_bytes + KIB):
+            raise UsageError(
+                "a segment of the journal, an eighth of it, must hold the largest small blob",
+                got=f"journal {self.journal_bytes}, small {self.small_bytes}",
             )

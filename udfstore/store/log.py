@@ -92,6 +92,40 @@ def read_groups(load: Callable[[int], bytes], after: Head) -> Iterator[tuple[Gro
             return
 
 
+def start_of(data: bytes, number: int) -> Head:
+    """Where the first group of a segment begins, and what it says that it follows. Raises `Damaged` where none is."""
+    first = decode_group(data, SEGMENT_HEAD_BYTES)
+    return Head(first.revision - 1, first.previous, number)
+
+
+def groups_in(data: bytes, after: Head) -> Iterator[tuple[Group, Head]]:
+    """As `read_groups`, of the one segment that `after` names."""
+
+    def load(number: int) -> bytes:
+        if number != after.segment:
+            raise FileNotFoundError
+        return data
+
+    return read_groups(load, after)
+
+
+def check_segment(data: bytes, store: bytes, number: int) -> SegmentHead:
+    """The head of a segment, if it is that segment of this store's log. Raises `Damaged`."""
+    head = decode_segment_head(data)
+    if (head.store, head.number) != (store, number):
+        raise Damaged("it belongs to another store or place")
+    return head
+
+
+def read_segment(layout: Layout, store: bytes, number: int) -> bytes:
+    """A whole segment. Raises `FileNotFoundError`, `Damaged` for one with a wrong head or length."""
+    data = layout.segment(number).read_bytes()
+    head = check_segment(data, store, number)
+    if head.size != len(data):
+        raise Damaged(f"it has {len(data)} bytes instead of {head.size}")
+    return data
+
+
 class FileLog:
     """The log of one store. `store` is the store ID; `say` gets lines for people."""
 
@@ -128,22 +162,23 @@ class FileLog:
             raise Damaged(f"group at revision {group.revision}: not the one that was applied")
         return group
 
+    def was_shed(self, number: int) -> bool:
+        """Whether a segment was written anew without some of its records: places in it are not what they were."""
+        try:
+            data = self._load(number)
+            return any(group.shed() for group, _ in groups_in(data, start_of(data, number)))
+        except (Damaged, FileNotFoundError):
+            return False
+
     def groups(self, after: Head) -> Iterator[tuple[Group, Head]]:
         """As `Log.groups`; ends silently at the first bytes that are no whole group of the chain."""
+        self._cached = (0, b"")  # it may have grown
         return read_groups(self._load, after)
 
     def _load(self, number: int) -> bytes:
-        if number == self._cached[0]:
-            return self._cached[1]
-        path = self._layout.segment(number)
-        data = path.read_bytes()
-        head = decode_segment_head(data)
-        if (head.store, head.number) != (self._store, number):
-            raise Damaged("it belongs to another store or place")
-        if head.size != len(data):
-            raise Damaged(f"it has {len(data)} bytes instead of {head.size}")
-        self._cached = (number, data)
-        return data
+        if number != self._cached[0]:
+            self._cached = (number, read_segment(self._layout, self._store, number))
+        return self._cached[1]
 
     _cached: tuple[int, bytes] = (0, b"")
 

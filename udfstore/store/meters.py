@@ -91,6 +91,12 @@ class StoreMeters:
         with self._lock:
             self._figures.blob_seconds.observe(seconds)
 
+    def landed(self, count: int, seconds: float) -> None:
+        """So many small blobs were made durable and named together."""
+        with self._lock:
+            for _ in range(count):
+                self._figures.blob_seconds.observe(seconds)
+
     def saved(self, size: int, *, existed: bool) -> None:
         """A save ended well."""
         with self._lock:

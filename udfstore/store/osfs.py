@@ -111,6 +111,15 @@ def fdatasync(fd: int) -> None:
     os.fdatasync(fd)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content and length of a file durable that somebody else wrote."""
+    fd = open_read(path)
+    try:
+        fdatasync(fd)
+    finally:
+        os.close(fd)
+
+
 def close(fd: int) -> None:
     """Close; an error here means that written bytes may be lost."""
     os.close(fd)
@@ -159,6 +168,18 @@ def free_bytes(path: Path) -> int:
     """Bytes that the file system of a folder would still take from us."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def check_floor(path: Path, coming: int, floor: int) -> None:
+    """Refuse bytes that would leave the file system of a folder less than `floor` (`NoSpace`)."""
+    with telling("looking at the free space"):
+        free = free_bytes(path)
+    if free - coming < floor:
+        raise NoSpace(
+            "the disk has no room for this save above the floor that tags and removals need",
+            expected=f"{coming + floor} bytes free",
+            got=free,
+        )
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,17 @@ from udfstore.errors import NotFound, ReadOnly
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.committer import Committer
+from udfstore.store.format import JOURNAL, SHED
 from udfstore.store.gauges import Gauges
+from udfstore.store.journal import Journal
 from udfstore.store.limits import StoreLimits
 from udfstore.store.log import FileLog
 from udfstore.store.meters import StoreMeters
 from udfstore.store.removal import Remover
-from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format
+from udfstore.store.replay import replay
+from udfstore.store.root import Lock, Reserve, begin, find_root, finish, is_fresh, read_format, require
+from udfstore.store.shedding import Shedder
+from udfstore.store.small import Lander
 
 
 class Parts:
@@ -31,6 +37,7 @@ class Parts:
         say: Callable[[str], None],
     ) -> None:
         self.limits, self.clock = limits, clock
+        self._format_lock = threading.Lock()
         self.meters = StoreMeters()
         self.layout = find_root(path, create)
         with contextlib.ExitStack() as undo:
@@ -47,7 +54,11 @@ class Parts:
                     log.create()
                 finish(self.layout)
             self.reserve = Reserve(self.layout, limits.reserve_bytes)
+            self.files = Files(self.layout)
             problem = self._recover(log, say, undo)
+            self.journal = journal = self._open_journal(undo) if not problem else None
+            self.small_bytes = limits.small_bytes if journal else -1
+            """The largest content that may become durable through the journal; -1: none."""
             self.committer = Committer(
                 log,
                 self.catalog,
@@ -57,10 +68,26 @@ class Parts:
                 release_reserve=self.reserve.release,
                 problem=problem,
                 meters=self.meters,
+                lander=Lander(self.layout, self.files, journal, limits) if journal else None,
             )
             self.gauges = Gauges(self.catalog)
             self.files.in_doubt = self.committer.fail
-            self.remover = Remover(self.catalog, self.files, self.committer, limits.trash_grace_s, self.meters)
+            self.remover = Remover(
+                self.catalog,
+                self.files,
+                self.committer,
+                limits.trash_grace_s,
+                self.meters,
+                settle=journal.settle if journal else lambda ids: None,
+            )
+            self.shedder = Shedder(
+                self.layout,
+                self.format.id,
+                self.catalog,
+                self.committer,
+                self.remover,
+                lambda: self._require(SHED),
+            )
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()
@@ -72,16 +99,35 @@ class Parts:
             start.empty_staging(self.layout)
             if osfs.free_bytes(self.layout.root) < self.limits.reserve_bytes:
                 self.reserve.release()
-            self.files = Files(self.layout)
+            held = replay(self.layout, self.format.id, self.files, self.limits, say)
             self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
             undo.callback(self.catalog.close)
             if not problem:
+                start.index(self.catalog, self.layout, held)
                 removal.settle(self.layout, self.files, self.catalog.view, say)
                 log.prepare()
             else:
                 say(f"the log is damaged; the store opens for reading only: {problem}")
             self.reserve.restore(self.limits.floor_bytes)
         return problem
+
+    def _open_journal(self, undo: contextlib.ExitStack) -> Journal | None:
+        if not self.limits.small_bytes:
+            return None
+        with osfs.telling("opening the journal"):
+            journal = Journal(
+                self.layout,
+                self.format.id,
+                self.limits,
+                begin=lambda: self._require(JOURNAL),
+                fail=lambda problem: self.committer.fail(problem),
+            )
+        undo.callback(journal.close)
+        return journal
+
+    def _require(self, feature: str) -> None:
+        with self._format_lock:
+            self.format = require(self.layout, self.format, feature)
 
     def close(self) -> None:
         """Release everything. What is queued is finished first."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from udfstore import tasks
@@ -13,6 +12,7 @@ from udfstore.errors import Closing, NotFound
 from udfstore.model import BlobInfo, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import keeping
+from udfstore.store.catalog import Reading
 from udfstore.store.parts import Parts
 from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
 from udfstore.store.view import BlobRow, State, View
@@ -136,12 +136,10 @@ class Reads:
         with self._reads() as view:
             return view.totals()
 
-    @contextlib.contextmanager
-    def _reads(self) -> Iterator[View]:
+    def _reads(self) -> Reading:
         if self._closed:
             raise Closing("the store is closed")
-        with self._parts.catalog.reading() as view:
-            yield view
+        return self._parts.catalog.reading()
 
 
 def _here(view: View, id: BlobId) -> bool:

@@ -6,6 +6,7 @@ The log says what shall be; the files follow. At the start `settle` brings files
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -25,25 +26,46 @@ SECOND = 1_000_000_000
 
 
 class Remover:
-    """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs."""
+    """Moves condemned files out. One thread of its own, because the committer's must not wait for folders' syncs.
 
-    def __init__(self, catalog: Catalog, files: Files, committer: Committer, grace_s: int, meters: StoreMeters) -> None:
+    `stopped`: what nobody waits for is left to the next sweep.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        files: Files,
+        committer: Committer,
+        grace_s: int,
+        meters: StoreMeters,
+        settle: Callable[[Sequence[BlobId]], None],
+    ) -> None:
+        """`settle` returns once the files of blobs are durable without the journal: a start would bring them back."""
+        self._settle = settle
         self._catalog, self._files, self._committer = catalog, files, committer
         self._grace_ns = grace_s * SECOND
         self._meters = meters
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="remover")
         self._holds: set[object] = set()
-        self._stopped = False
+        self._holding = threading.Lock()
+        self.stopped = False
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Leave in the trash whatever is removed while this is open; a sweep after it takes it."""
+        """Leave in the trash whatever is removed while this is open; a sweep after it takes it. The log keeps too."""
         hold = object()
-        self._holds.add(hold)
+        with self._holding:
+            self._holds.add(hold)
         try:
             yield
         finally:
             self._holds.discard(hold)
+
+    @contextlib.contextmanager
+    def unheld(self) -> Iterator[bool]:
+        """Whether there is no `hold`; none begins while this is open."""
+        with self._holding:
+            yield not self._holds
 
     def follow(self, condemned: Future[Deleted], now: bool) -> Future[Deleted]:
         """The future of a deletion: resolved when the record that `condemned` waits for is followed by the file."""
@@ -77,7 +99,7 @@ class Remover:
 
         def unlink() -> None:
             for start in range(0, len(ids), IN_A_RECORD):
-                if self._stopped:
+                if self.stopped:
                     return
                 with contextlib.suppress(UdfstoreError), osfs.telling("removing what snapshots kept"):
                     self._remove(ids[start : start + IN_A_RECORD], True)
@@ -95,7 +117,7 @@ class Remover:
         count = 0
         errors: list[UdfstoreError] = []
         for row in leaving:
-            if self._stopped:
+            if self.stopped:
                 break
             try:
                 if row.state_ns > now_ns:
@@ -112,7 +134,7 @@ class Remover:
 
     def stop(self) -> None:
         """Leave to the next sweep what nobody waits for: there may be more of it than there is time for an end."""
-        self._stopped = True
+        self.stopped = True
 
     def close(self) -> None:
         """Finish what is under way."""
@@ -127,6 +149,7 @@ class Remover:
                 rows = [view.blob(id) for id in ids]
             # The others were saved again meanwhile.
             leaving = [row.id for row in rows if row is not None and row.state is State.CONDEMNED]
+            self._settle(leaving)
             self._files.to_trash(*leaving)
             if not erase or self._holds or not leaving:
                 return 0

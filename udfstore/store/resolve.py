@@ -56,6 +56,8 @@ def find_entry(view: View, ref: Ref) -> Entry:
         return newest
     version = ref.version if ref.version > 0 else newest.version + ref.version
     entry = view.entry(newest.tag, version)
+    if entry is None and 0 < version < newest.version:
+        raise Gone(f"{newest.tag}@{version} is not kept any more")
     if entry is None:
         raise NotFound(f"{newest.tag} has no version {version}", expected=f"1 to {newest.version}", got=ref.text)
     return entry

@@ -52,7 +52,10 @@ class Rule:
         return re.fullmatch(regex, tag) is not None
 
 
-BUILT_IN = (Rule("snapshots/*/auto", versions=10), Rule("snapshots/*/task", versions=1))
+AUTOMATIC = Rule("snapshots/*/auto", versions=10)
+"""What a task's automatic snapshots keep. What they drop the log sheds in time; it keeps all that anybody asked for."""
+
+BUILT_IN = (AUTOMATIC, Rule("snapshots/*/task", versions=1))
 """Rules that hold behind whatever the operator gave. Of a task's record only the newest counts: what it chose before
 must not keep a snapshot."""
 

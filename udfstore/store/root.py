@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from udfstore.errors import Conflict, Corrupt, Denied, NotFound, ReadOnly, UsageError
@@ -149,6 +150,15 @@ def read_format(layout: Layout) -> Format:
     with osfs.telling(f"making the folders of {layout.root}"):
         for folder in layout.folders:
             folder.mkdir(mode=0o700, exist_ok=True)
+    return format
+
+
+def require(layout: Layout, format: Format, feature: str) -> Format:
+    """Make FORMAT say, durably, that a release must know this feature; gives what it says then. Raises `OSError`."""
+    if feature in format.features:
+        return format
+    format = replace(format, features=(*format.features, feature))
+    osfs.replace_file(layout.format, render(format).encode())
     return format
 
 

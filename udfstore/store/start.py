@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from udfstore.digest import BlobId
@@ -17,6 +17,8 @@ from udfstore.store.log import FileLog, Head
 
 _BATCH = 1000
 """Groups or files in one transaction of a rebuild, and between two lines of progress times a hundred."""
+
+OLD = "the catalog is older than what the log has shed"
 
 
 def empty_staging(layout: Layout) -> None:
@@ -40,6 +42,8 @@ def open_catalog(layout: Layout, store: bytes, log: FileLog, say: Callable[[str]
         catalog = rebuild(layout, store, log, say)
     try:
         return catalog, _catch_up(catalog, log)
+    except Unusable as reason:
+        say(f"{reason}: making it from the log and the files")
     except sqlite3.OperationalError as error:
         raise osfs.told(OSError(0, str(error)), "bringing the catalog up to date") from error
     except sqlite3.DatabaseError as error:
@@ -63,9 +67,13 @@ def _apply_rest(catalog: Catalog, log: FileLog) -> str:
         try:
             log.group_at(head)
         except (Damaged, FileNotFoundError) as damage:
+            if log.was_shed(head.segment):
+                raise Unusable(OLD) from damage
             place = f"log {head.segment:08d}, offset {head.start}"
             return f"{place}: revision {head.revision} was committed, but its group is damaged or missing ({damage})"
     for group, following in log.groups(head):
+        if group.shed():
+            raise Unusable(OLD)
         catalog.begin()
         catalog.apply_group(group, following)
         catalog.commit()
@@ -104,7 +112,7 @@ def _walk(catalog: Catalog, layout: Layout, say: Callable[[str], None]) -> None:
     for number, name in enumerate(FAN, 1):
         catalog.begin()
         for id, entry in _blobs_in(layout.blobs / name):
-            _index(catalog, id, entry)
+            _index(catalog, id, entry.stat(follow_symlinks=False))
             count += 1
         catalog.commit()
         if number % 32 == 0 and count >= 10 * _BATCH:
@@ -124,7 +132,15 @@ def _blobs_in(folder: Path) -> list[tuple[BlobId, os.DirEntry[str]]]:
     return [(id, entry) for id, entry in named if id is not None]
 
 
-def _index(catalog: Catalog, id: BlobId, entry: os.DirEntry[str]) -> None:
-    found = entry.stat(follow_symlinks=False)
+def index(catalog: Catalog, layout: Layout, held: Sequence[BlobId]) -> None:
+    """Index what the journal held: a power cut may have taken it from the catalog, or changed the time of its file."""
+    if held:
+        catalog.begin()
+        for id in held:
+            _index(catalog, id, layout.blob(id).stat())
+        catalog.commit()
+
+
+def _index(catalog: Catalog, id: BlobId, found: os.stat_result) -> None:
     if not catalog.add_blob(id, found.st_size, found.st_mtime_ns, 0):
         catalog.set_saved(id, found.st_mtime_ns)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from udfstore import admin
-from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Untag, Used
+from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Saved, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
@@ -18,18 +18,27 @@ from udfstore.refs import Ref, Tag
 from udfstore.store import backup, changes, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
 from udfstore.store.changes import Change
-from udfstore.store.committer import Judge
+from udfstore.store.committer import Judge, answer
 from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
 from udfstore.store.parts import Parts
 from udfstore.store.reads import Reads
-from udfstore.store.resolve import check_size, resolve
+from udfstore.store.resolve import Resolved, check_size, resolve
 from udfstore.store.resumable import Uploads
-from udfstore.store.upload import Upload, Yard
+from udfstore.store.small import Elsewhere, Small
+from udfstore.store.upload import Upload, Yard, check_announced
 from udfstore.store.view import BlobRow, State
 
 HASHING = 4
 """Threads that hash saves while they are written; more saves at once than that keep the cores busy anyway."""
+
+
+ELSEWHERE = 2
+"""Threads that save what `save_small` could not give to the journal: content that is there, for the most part."""
+
+
+def _saved(id: BlobId, size: int, existed: bool, moved: Moved | None) -> Saved:
+    return Saved(id, size, existed, moved.entries[0] if moved else None)
 
 
 def _ignore(_: str) -> None:
@@ -74,6 +83,7 @@ class Store(Reads):
         self._parts = parts
         self._closed = False
         self._hashing = ThreadPoolExecutor(HASHING, "hash")
+        self._elsewhere = ThreadPoolExecutor(ELSEWHERE, "save")
         self._yard = Yard(
             staging=parts.layout.staging,
             files=parts.files,
@@ -81,6 +91,8 @@ class Store(Reads):
             clock=parts.clock,
             known_saved_ns=self._known_saved_ns,
             index=self._index,
+            save_small=lambda small: parts.committer.submit(upkeep.index_small(small), small),
+            small_bytes=parts.small_bytes,
             hashing=self._hashing,
             meters=self.meters,
         )
@@ -109,6 +121,7 @@ class Store(Reads):
         """Finish queued changes, note the clean end in the log, let go of the root. May be called again."""
         if not self._closed:
             self._closed = True
+            self._elsewhere.shutdown()
             self._hashing.shutdown()
             self._parts.close()
 
@@ -124,6 +137,55 @@ class Store(Reads):
         """Begin a save; `id` and `size` announce what comes. Raises `NoSpace`, `TooLarge`, `ReadOnly`."""
         self._check_writable()
         return Upload(self._yard, id, size)
+
+    @property
+    def small_bytes(self) -> int:
+        """The largest content that `save_small` takes; -1: none."""
+        return self._parts.small_bytes
+
+    def save_small(
+        self,
+        content: bytes,
+        sizes: Sequence[int | None],
+        ids: Sequence[BlobId | None],
+        move: Move | None,
+        author: Author,
+    ) -> Future[Saved]:
+        """Queue a save of small content, and a move of a tag to it; the future brings what a save and a move would.
+
+        `sizes` and `ids` are what the sender said of it, None for nothing: `Mismatch` where that is not so.
+        """
+        self._check_writable()
+        own = BlobId.of(content)
+        check_announced(len(content), own, sizes, ids)
+        small, saved = Small(own, content), Future[Saved]()
+        saved.set_running_or_notify_cancel()
+        judge = upkeep.index_small(small)
+        if move is not None:
+            judge = upkeep.both(judge, changes.judge(move, author))
+
+        def landed(done: Future[Moved | None]) -> Saved:
+            moved = done.result()
+            self.meters.saved(len(content), existed=False)
+            return _saved(own, len(content), False, moved)
+
+        def judged(done: Future[Moved | None]) -> None:
+            if not isinstance(done.exception(), Elsewhere):
+                answer(saved, lambda: landed(done))
+                return
+            try:
+                self._elsewhere.submit(answer, saved, lambda: self._save_elsewhere(content, move, author))
+            except RuntimeError:  # its threads have ended
+                saved.set_exception(Closing("the store is being closed"))
+
+        self._parts.committer.submit(judge, small).add_done_callback(judged)
+        return saved
+
+    def _save_elsewhere(self, content: bytes, move: Move | None, author: Author) -> Saved:
+        upload = self.upload(None, len(content))
+        upload.write(content)
+        id, existed = upload.commit()
+        return _saved(id, len(content), existed, self.submit(move, author).result() if move else None)
 
     def present(self, id: BlobId) -> int | None:
         """The size of a blob that a save may leave out: whole, durable, and not on its way out; else None.
@@ -153,18 +215,22 @@ class Store(Reads):
 
     def open(self, id: BlobId) -> BlobFile:
         """Open a blob for reading; its content is not hashed. Raises `NotFound`, `Gone`, `Corrupt`."""
-        file, row = self._open(id)
+        return self.open_ref(Ref.of(id))[1]
+
+    def open_ref(self, ref: Ref) -> tuple[Resolved, BlobFile]:
+        """What a ref names, and its file as by `open`: one look into the catalog for both."""
+        found, row, file = self._open(ref)
         try:
-            check_size(id, row, file.size)
+            check_size(found.id, row, file.size)
         except Corrupt:
             file.close()
             raise
-        return file
+        return found, file
 
     def verify(self, id: BlobId) -> BlobInfo:
         """Hash a blob's file. One that does not match its name goes to quarantine (`Corrupt`); saving heals it."""
         found: BlobId | Corrupt
-        with self._open(id)[0] as file:
+        with self._open(Ref.of(id))[2] as file:
             try:
                 found = hash_file(file)
             except Corrupt as cut_off:
@@ -207,7 +273,7 @@ class Store(Reads):
         """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many.
 
         What snapshots that were let go could not take along, because somebody wanted it, goes too; and resumable
-        uploads without progress.
+        uploads without progress; and what tells of such snapshots leaves the log.
 
         Raises what kept one of them, after all the others are gone.
         """
@@ -216,7 +282,10 @@ class Store(Reads):
             self._parts.reserve.restore(self._parts.limits.floor_bytes)
         self.uploads.expire()
         self.let_go(()).result()
-        return self._parts.remover.sweep(self._parts.clock(), now)
+        try:
+            return self._parts.remover.sweep(self._parts.clock(), now)
+        finally:
+            self._parts.shedder.shed(self._parts.clock())
 
     def stop_sweeping(self) -> None:
         """Let sweeps end soon, for a process that is about to: what is left goes with the first one after a start."""
@@ -274,13 +343,13 @@ class Store(Reads):
         if self.problem:
             raise ReadOnly(f"the store takes no writes: {self.problem}")
 
-    def _open(self, id: BlobId) -> tuple[BlobFile, BlobRow | None]:
+    def _open(self, ref: Ref) -> tuple[Resolved, BlobRow | None, BlobFile]:
         with self._reads() as view:
-            resolve(view, self._parts.files, Ref.of(id))
-            row = view.blob(id)
+            found = resolve(view, self._parts.files, ref)
+            id, row = found.id, view.blob(found.id)
         with osfs.telling(f"opening blob {id.short}"):
             try:
-                return self._parts.files.open(id), row
+                return found, row, self._parts.files.open(id)
             except FileNotFoundError:
                 check_size(id, row, None)
                 raise

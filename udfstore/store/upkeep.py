@@ -8,6 +8,7 @@ from udfstore.digest import BlobId
 from udfstore.model import Kind
 from udfstore.store.committer import HOUSE, Decision, Desk, Judge
 from udfstore.store.records import Record
+from udfstore.store.small import Small
 from udfstore.store.view import State
 
 nothing = Decision((), lambda _: None)
@@ -26,6 +27,21 @@ def index(id: BlobId, size: int, saved_ns: int) -> Judge:
         if row.saved_ns != saved_ns:
             desk.catalog.set_saved(id, saved_ns)
         return _rescue(desk, id, size) if row.state is not State.KEPT else nothing
+
+    return decide
+
+
+def index_small(small: Small) -> Judge:
+    """Index small content that has just become durable; the committer judges it only then."""
+    return lambda desk: index(small.id, len(small.content), small.saved_ns)(desk)
+
+
+def both(first: Judge, then: Judge) -> Judge:
+    """Two changes as one, of which the second is judged after the first and gives the answer."""
+
+    def decide(desk: Desk) -> Decision:
+        before, after = first(desk), then(desk)
+        return Decision((*before.records, *after.records), after.answer)
 
     return decide
 

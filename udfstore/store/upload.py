@@ -1,4 +1,8 @@
-"""Saves in flight: bytes into a file of ours, hashed as they come, published when they are what was announced."""
+"""Saves in flight: bytes into a file of ours, hashed as they come, published when they are what was announced.
+
+Content that turns out to be small is kept in memory instead, and becomes durable through the journal: many saves with
+one sync. What the journal cannot take is written to a file at the end, and goes the way of large content.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,18 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, InternalError, Mismatch, NoSpace, TooLarge
+from udfstore.errors import Closing, InternalError, Mismatch, TooLarge
 from udfstore.store import osfs
 from udfstore.store.blobs import Files
 from udfstore.store.limits import MIB, StoreLimits
 from udfstore.store.meters import StoreMeters
+from udfstore.store.small import Elsewhere, Small
 
 FLOOR_CHECK_BYTES = 16 * MIB
 """Bytes written between two looks at the free space: the default floor, so a save of unknown size stops above zero."""
@@ -38,6 +43,10 @@ class Yard:
     """When the index says a blob was saved; None: it is not indexed."""
     index: Callable[[BlobId, int, int], None]
     """Index (ID, size, saved_ns) durable content; returns when that is done."""
+    save_small: Callable[[Small], Future[None]]
+    """Make small content durable through the journal and index it; fails with `Elsewhere` where that cannot be."""
+    small_bytes: int
+    """The largest content for which that is tried; -1: none."""
     hashing: Executor
     """Threads that hash what is being written."""
     meters: StoreMeters
@@ -50,14 +59,17 @@ class Yard:
 
     def check_floor(self, coming: int) -> None:
         """Refuse bytes that would bring the disk below its floor (`NoSpace`)."""
-        with osfs.telling("looking at the free space"):
-            free = osfs.free_bytes(self.staging)
-        if free - coming < self.limits.floor_bytes:
-            raise NoSpace(
-                "the disk has no room for this save above the floor that tags and removals need",
-                expected=f"{coming + self.limits.floor_bytes} bytes free",
-                got=free,
-            )
+        osfs.check_floor(self.staging, coming, self.limits.floor_bytes)
+
+
+def check_announced(size: int, id: BlobId | None, sizes: Sequence[int | None], ids: Sequence[BlobId | None]) -> None:
+    """Hold what content is against what was said of it, None for nothing. Raises `Mismatch`."""
+    for told in sizes:
+        if told not in (None, size):
+            raise Mismatch("the content has another length than announced", expected=told, got=size)
+    for named in ids:
+        if named not in (None, id):
+            raise Mismatch("the content is not what was announced", expected=named, got=id)
 
 
 class Incoming:
@@ -87,10 +99,7 @@ class Incoming:
         view = memoryview(data).cast("B")
         self._check_open()
         size = self.size + len(view)
-        announced = self._announced[0]
-        if announced is not None and size > announced:
-            raise Mismatch("more bytes came than were announced", expected=announced, got=size)
-        self._yard.check_limit(size)
+        self._check_coming(size)
         if len(view) > self._room:
             self._yard.check_floor(len(view))
             self._room = FLOOR_CHECK_BYTES
@@ -115,13 +124,14 @@ class Incoming:
     def _finish(self, size: int | None, id: BlobId | None) -> tuple[BlobId, bool]:
         """Make the content durable under its ID and index it; gives the ID and whether the store had it already."""
         self._check_open()
-        self._check_size(size)
+        self._check_size(size)  # before the hash, which may take long
         own = self._identify()
-        for said in (self._announced[1], id):
-            if said is not None and said != own:
-                raise Mismatch("the content is not what was announced", expected=said, got=own)
+        check_announced(self.size, own, (), (self._announced[1], id))
+        return own, self._keep(own)
+
+    def _keep(self, own: BlobId) -> bool:
         with osfs.telling("saving the blob"), self._yard.files.lock(own):
-            return own, self._settle(own)
+            return self._settle(own)
 
     def _identify(self) -> BlobId:
         assert self._digest is not None
@@ -158,10 +168,15 @@ class Incoming:
         if self._fd < 0:
             raise InternalError("the upload has ended already")
 
+    def _check_coming(self, size: int) -> None:
+        """Refuse bytes with which so many would have come."""
+        announced = self._announced[0]
+        if announced is not None and size > announced:
+            raise Mismatch("more bytes came than were announced", expected=announced, got=size)
+        self._yard.check_limit(size)
+
     def _check_size(self, size: int | None) -> None:
-        for said in (self._announced[0], size):
-            if said is not None and said != self.size:
-                raise Mismatch("the content has another length than announced", expected=said, got=self.size)
+        check_announced(self.size, None, (self._announced[0], size), ())
 
 
 class Upload(Incoming):
@@ -173,17 +188,35 @@ class Upload(Incoming):
     def __init__(self, yard: Yard, id: BlobId | None = None, size: int | None = None) -> None:
         """Admit a save. Raises `TooLarge` or `NoSpace`."""
         super().__init__(yard, yard.staging / os.urandom(16).hex(), id, size)
+        self._small: bytearray | None = None
+        """All that was written, while it is small; None: it is in the file."""
         yard.check_limit(size or 0)
+        if (size or 0) <= yard.small_bytes:
+            self._small = bytearray()
+            return
         yard.check_floor(size or 0)
-        self._room = size or 0
-        with osfs.telling("opening a file for the save"):
-            self._fd = osfs.create(self._path, 0o444)
+        self._stage()
         if size is not None and size >= yard.limits.preallocate_from:
             try:
                 osfs.allocate(self._fd, size)
             except OSError as error:
                 self.abort()
                 raise osfs.told(error, f"reserving {size} bytes for the save") from error
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """As for `Incoming`."""
+        small = self._small
+        if small is None:
+            super().write(data)
+            return
+        size = len(small) + memoryview(data).nbytes
+        if size <= self._yard.small_bytes:
+            self._check_coming(size)
+            small += memoryview(data).cast("B")
+            self.size = size
+        else:
+            self._spill()
+            super().write(data)
 
     def commit(self, size: int | None = None, id: BlobId | None = None) -> tuple[BlobId, bool]:
         """Make the content durable under its ID and index it; gives the ID and whether the store had it already.
@@ -196,8 +229,34 @@ class Upload(Incoming):
         finally:
             self.abort()
 
+    def _finish(self, size: int | None, id: BlobId | None) -> tuple[BlobId, bool]:
+        small = self._small
+        if small is None:
+            return super()._finish(size, id)
+        own = BlobId.of(small)
+        check_announced(self.size, own, (self._announced[0], size), (self._announced[1], id))
+        try:
+            self._yard.save_small(Small(own, bytes(small))).result()
+        except Elsewhere:
+            return own, self._keep(own)
+        self._yard.meters.saved(self.size, existed=False)
+        return own, False
+
+    def _spill(self) -> None:
+        """It is large: go on with a file."""
+        small, self._small, self.size = self._small, None, 0
+        assert small is not None
+        self._stage()
+        super().write(small)
+
+    def _stage(self) -> None:
+        self._room = self._announced[0] or 0
+        with osfs.telling("opening a file for the save"):
+            self._fd = osfs.create(self._path, 0o444)
+
     def abort(self) -> None:
         """Forget the content. May be called again, and after `commit`."""
+        self._small = None
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):  # nobody relies on these bytes
@@ -206,6 +265,9 @@ class Upload(Incoming):
                 osfs.unlink(self._path)
 
     def _publish(self, own: BlobId, saved_ns: int) -> None:
+        if self._small is not None:
+            self._yard.check_floor(self.size)
+            self._spill()
         try:
             super()._publish(own, saved_ns)
         except OSError:

@@ -242,6 +242,41 @@ class View:
         )
         return [f"{tag}@{version}" for tag, version in self.db.execute(query, (id.raw, limit))]
 
+    # --- what may be shed ---
+
+    def states(self, id: BlobId) -> list[int]:
+        """Revisions of the records that gave a blob its states, oldest first."""
+        query = "SELECT revision FROM states WHERE id = ? ORDER BY revision"
+        return [revision for (revision,) in self.db.execute(query, (id.raw,))]
+
+    def named_at(self, id: BlobId) -> list[int]:
+        """Revisions of the entries that name a blob."""
+        return [revision for (revision,) in self.db.execute("SELECT revision FROM entries WHERE id = ?", (id.raw,))]
+
+    def snapshot_tags(self) -> list[tuple[str, int]]:
+        """Tags of snapshots, deleted ones too, and the newest version of each."""
+        query = "SELECT tag, version FROM tags WHERE tag >= ? AND tag < ?"
+        return self.db.execute(query, _range(Prefix(SNAPSHOTS))).fetchall()
+
+    def erased(self, tag: str, below: int, until_ns: int) -> Iterator[int]:
+        """Revisions of versions of a tag below that one, of content that was erased up to that time."""
+        rows = self.db.execute(
+            "SELECT e.revision FROM entries e JOIN blobs b ON b.id = e.id WHERE e.tag = ? AND e.version < ?"
+            f" AND b.state = {State.ERASED:d} AND b.state_ns <= ?",
+            (tag, below, until_ns),
+        )
+        return (revision for (revision,) in rows)
+
+    def recorded(self, first: int, last: int) -> list[int]:
+        """Those revisions from `first` to `last` that a record is known of, those with entries last."""
+        query = "SELECT revision FROM records WHERE revision BETWEEN ? AND ? ORDER BY kind = ?, revision"
+        return [revision for (revision,) in self.db.execute(query, (first, last, Kind.MOVE.value))]
+
+    def blobs_of(self, revision: int) -> tuple[tuple[BlobId, int], ...]:
+        """The blobs (ID, size) that the record of a revision gave a state."""
+        row = self.db.execute("SELECT rest FROM records WHERE revision = ?", (revision,)).fetchone()
+        return decode_rest(row[0])["blobs"] if row else ()
+
     # --- records ---------------------------------------------------------------------------------------------------
 
     def requested(self, request: bytes) -> tuple[int, Record] | None:

@@ -331,7 +331,6 @@ async def test_files_that_hang_hold_up_nobody_else(
                 fault = (await peer.until("fault")).fault
                 assert (fault.call, fault.code) == (20, "busy")
                 await peer.call(21, save=pb.Save())
-                await peer.until("credit")
                 await peer.send(pb.Response(chunk=pb.Chunk(call=21, data=b"content")))
                 await peer.send(pb.Response(commit=pb.Commit(call=21, size=7)))
                 assert (await peer.until("result")).result.call == 21

@@ -1,0 +1,328 @@
+"""The journal: what it saves, what a power cut may do, and when it is not there."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from store_kit import (
+    AUTHOR,
+    DAMAGES,
+    JOURNALED,
+    Clock,
+    abandon,
+    blob_path,
+    delete,
+    failing,
+    lose_power,
+    move,
+    not_synced,
+    open_store,
+    overwrite,
+    read,
+    save,
+)
+from test_committer import Gate, step
+
+from udfstore.digest import BlobId
+from udfstore.errors import InternalError, NoSpace, NotFound, ReadOnly
+from udfstore.refs import Ref
+from udfstore.store import Store, osfs
+from udfstore.store.format import parse
+from udfstore.store.journaled import EMPTY, HEAD_BYTES, encode_head, records_in
+from udfstore.store.small import Small
+
+STORE = b"s" * 16
+
+
+@pytest.fixture
+def store(root: Path, clock: Clock) -> Iterator[Store]:
+    with open_store(root, clock=clock, limits=JOURNALED) as store:
+        yield store
+
+
+def segments(store: Store) -> list[Path]:
+    return sorted((store.root / "journal").iterdir())
+
+
+def settle(store: Store) -> None:
+    """Wait for a checkpoint of all there is."""
+    assert store._parts.journal is not None
+    store._parts.journal.settle(not_synced(store))
+
+
+# --- records as bytes ----------------------------------------------------------------------------------------------
+
+
+def record(content: bytes, generation: bytes = b"g" * 8) -> bytes:
+    return encode_head(STORE, generation, BlobId.of(content), len(content)) + content
+
+
+def contents(segment: bytes) -> list[bytes]:
+    return [found.content for found in records_in(segment.ljust(4096, b"\0"), STORE)]
+
+
+def test_records_come_back_in_order() -> None:
+    assert contents(record(b"one") + record(b"") + record(b"three" * 100)) == [b"one", b"", b"three" * 100]
+    assert contents(b"") == []
+    assert contents(EMPTY + record(b"left over")) == [], "a segment that was emptied"
+
+
+def test_damage_to_any_byte_costs_that_record_alone() -> None:
+    whole = record(b"one") + record(b"two") + record(b"three")
+    for place in range(len(whole)):
+        broken = bytearray(whole)
+        broken[place] ^= 1
+        found = contents(bytes(broken))
+        hit = 0 if place < HEAD_BYTES + 3 else 1 if place < 2 * (HEAD_BYTES + 3) else 2
+        assert found == [content for n, content in enumerate((b"one", b"two", b"three")) if n != hit]
+
+
+def test_a_cut_at_any_byte_costs_the_record_that_it_cuts() -> None:
+    whole = record(b"one") + record(b"two")
+    for length in range(1, len(whole)):
+        assert contents(whole[:length]) == ([b"one"] if length >= HEAD_BYTES + 3 else [])
+
+
+def test_what_earlier_uses_left_does_not_count() -> None:
+    older = record(b"older", b"o" * 8) + record(b"older still", b"o" * 8)
+    assert contents(record(b"new") + older) == [b"new"]
+
+
+def test_a_record_inside_content_is_content() -> None:
+    forged = record(b"forged")
+    assert contents(record(forged) + record(b"next")) == [forged, b"next"]
+
+
+def test_another_store_s_records_do_not_count() -> None:
+    other = encode_head(b"x" * 16, b"g" * 8, BlobId.of(b"one"), 3) + b"one"
+    assert contents(other) == []
+
+
+# --- saves ---------------------------------------------------------------------------------------------------------
+
+
+def test_many_that_wait_share_one_sync(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(store)
+    moved = store.submit(step("t", save(store, b"first")), AUTHOR)
+    assert gate.entered.wait(30)
+    smalls = [Small(BlobId.of(b"%d" % n), b"%d" % n) for n in range(8)]
+    saved = [store._yard.save_small(small) for small in smalls]
+    with failing(monkeypatch, ("fdatasync",), errno.EIO, when=99) as count:
+        gate.open.set()
+        for small, future in zip(smalls, saved, strict=True):
+            future.result()
+            assert read(store, small.id) == small.content
+        assert count() == 1
+    moved.result()
+
+
+def test_content_over_the_limit_has_a_file_of_its_own_at_once(store: Store) -> None:
+    small, large = save(store, b"s" * JOURNALED.small_bytes), save(store, b"l" * (JOURNALED.small_bytes + 1))
+    assert not_synced(store) == [small]
+    assert read(store, large) == b"l" * (JOURNALED.small_bytes + 1)
+
+
+def test_content_that_is_there_is_not_journaled_again(store: Store) -> None:
+    id = save(store, b"same")
+    settle(store)
+    upload = store.upload()
+    upload.write(b"same")
+    assert upload.commit() == (id, True)
+    assert not_synced(store) == []
+
+
+def test_a_damaged_copy_is_mended_and_kept(store: Store) -> None:
+    id = save(store, b"good")
+    settle(store)
+    overwrite(blob_path(store, id), b"bad!")
+    save(store, b"good")
+    assert read(store, id) == b"good"
+    assert [path.read_bytes() for path in (store.root / "quarantine").iterdir()] == [b"bad!"]
+
+
+def test_the_same_content_from_many_threads(store: Store) -> None:
+    def save_same(n: int) -> bool:
+        upload = store.upload()
+        upload.write(b"same %d" % (n // 8))
+        return upload.commit()[1]
+
+    with ThreadPoolExecutor(8) as pool:
+        existed = list(pool.map(save_same, range(160)))
+    assert store.totals()[0] == 20
+    assert existed.count(False) >= 20
+    assert not list((store.root / "staging").iterdir())
+    assert not list((store.root / "quarantine").iterdir())
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def test_segments_are_used_again(store: Store) -> None:
+    ids = [save(store, b"%d" % n * 800) for n in range(300)]  # five times what the journal holds
+    assert len(segments(store)) <= 8
+    assert sum(path.stat().st_size for path in segments(store)) <= JOURNALED.journal_bytes
+    assert all(read(store, id) for id in ids)
+
+
+def test_a_clean_end_leaves_an_empty_journal(store: Store) -> None:
+    save(store, b"small")
+    store.close()
+    assert [path.read_bytes()[:HEAD_BYTES] for path in segments(store)] == [EMPTY]
+
+
+def test_records_do_not_lie_there_for_long(root: Path) -> None:
+    with open_store(root, limits=replace(JOURNALED, checkpoint_s=0.01)) as store:
+        save(store, b"small")
+        with store._parts.journal._state:  # type: ignore[union-attr]
+            assert store._parts.journal._state.wait_for(lambda: not not_synced(store), 30)  # type: ignore[union-attr]
+
+
+def test_a_removed_blob_does_not_come_back_from_the_journal(root: Path, store: Store) -> None:
+    id, other = save(store, b"to go"), save(store, b"to stay")
+    delete(store, id, now=True)
+    assert not_synced(store) == [], "its removal waited for a checkpoint"
+    lose_power(store, Path.unlink)
+    with open_store(root, limits=JOURNALED) as again:
+        assert read(again, other) == b"to stay"
+        assert not blob_path(again, id).exists()
+        assert again.totals() == (1, 7, 0)
+
+
+def test_files_one_by_one_where_the_file_system_cannot_be_synced(
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [save(store, b"%d" % n) for n in range(5)]
+    blob_path(store, ids[0]).unlink()  # somebody's doing; no reason to stop
+    with failing(monkeypatch, ("syncfs",), errno.EIO), failing(monkeypatch, ("sync_file",), errno.EIO, 99) as count:
+        settle(store)
+        assert count() == 5
+    save(store, b"goes on")
+
+
+def test_a_checkpoint_that_fails_both_ways_stops_writing_and_keeps_the_records(
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = save(store, b"kept")
+    with failing(monkeypatch, ("syncfs", "sync_file"), errno.EIO):
+        with pytest.raises(ReadOnly, match="checkpoint"):
+            settle(store)
+        with pytest.raises(ReadOnly, match="checkpoint of the journal failed"):
+            save(store, b"more")
+    assert read(store, id) == b"kept"
+    store.close()
+    overwrite(blob_path(store, id), b"torn")
+    with open_store(root, limits=JOURNALED) as again:
+        assert read(again, id) == b"kept"
+
+
+# --- what a power cut leaves ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("catalog", ["kept", "lost"])
+def test_what_was_never_synced_comes_back(
+    root: Path, store: Store, damage: Callable[[Path], None], catalog: str
+) -> None:
+    ids = [save(store, b"content %d" % n) for n in range(40)]
+    move(store, "t", ids[0])
+    assert lose_power(store, damage) == ids
+    if catalog == "lost":
+        for path in root.glob("catalog.db*"):
+            path.unlink()
+    said: list[str] = []
+    with open_store(root, limits=JOURNALED, say=said.append) as again:
+        assert [read(again, id) for id in ids] == [b"content %d" % n for n in range(40)]
+        assert again.info(Ref.parse("t")).id == ids[0]
+        assert again.totals()[0] == 40
+        assert not_synced(again) == []
+        assert [again.verify(id).id for id in ids] == ids
+        upload = again.upload()
+        upload.write(b"content 3")
+        assert upload.commit() == (ids[3], True)
+    assert any("40 small blobs were not on disk yet" in line for line in said)
+
+
+def test_a_start_that_is_broken_off_is_begun_again(root: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [save(store, b"content %d" % n) for n in range(3)]
+    lose_power(store, Path.unlink)
+    for when in range(1, 60):
+        with failing(monkeypatch, ("create", "write", "fdatasync", "link", "fsync_folder", "pwrite"), errno.EIO, when):
+            try:
+                open_store(root, limits=JOURNALED).close()
+            except InternalError:
+                continue
+        break
+    assert when > 5, "each goes on where the one before stopped"
+    with open_store(root, limits=JOURNALED) as again:
+        assert [read(again, id) for id in ids] == [b"content %d" % n for n in range(3)]
+
+
+def test_a_start_leaves_alone_what_is_whole(root: Path, store: Store) -> None:
+    id = save(store, b"whole")
+    before = blob_path(store, id).stat()
+    abandon(store)
+    with open_store(root, limits=JOURNALED):
+        assert blob_path(store, id).stat().st_ino == before.st_ino
+
+
+# --- where it cannot be --------------------------------------------------------------------------------------------
+
+
+def test_a_failed_sync_of_the_journal_acknowledges_nothing_and_stops_writing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = save(store, b"kept")
+    failed = pytest.raises(ReadOnly, match="writing the journal failed")
+    with failing(monkeypatch, ("fdatasync",), errno.EIO, once=True), failed:
+        save(store, b"lost")
+    for write in (lambda: save(store, b"lost"), lambda: move(store, "t", kept)):
+        with pytest.raises(ReadOnly):
+            write()
+    assert read(store, kept) == b"kept"
+    with pytest.raises(NotFound):
+        store.open(BlobId.of(b"lost"))
+
+
+def test_a_file_that_cannot_be_written_fails_its_save_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(store, b"there is a journal")
+    with failing(monkeypatch, ("rename",), errno.ENOSPC), pytest.raises(NoSpace):
+        save(store, b"no room")
+    assert not list((store.root / "staging").iterdir())
+    assert read(store, save(store, b"no room")) == b"no room"
+
+
+def test_without_room_for_a_segment_content_goes_its_own_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with failing(monkeypatch, ("write_file",), errno.ENOSPC):
+        id = save(store, b"small")
+    assert not_synced(store) == []
+    assert read(store, id) == b"small"
+
+
+def test_a_full_disk_is_told(root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(root, clock=clock, limits=replace(JOURNALED, floor_bytes=1 << 20)) as store:
+        monkeypatch.setattr(osfs, "free_bytes", lambda path: 1 << 20)
+        with pytest.raises(NoSpace, match="no room for this save above the floor"):
+            save(store, b"small")
+
+
+def test_an_older_release_may_open_the_store_until_something_is_journaled(root: Path) -> None:
+    with open_store(root, limits=JOURNALED) as store:
+        save(store, b"l" * (JOURNALED.small_bytes + 1))
+        assert parse((root / "FORMAT").read_text()).features == ()
+        assert not (root / "journal").exists()
+        save(store, b"small")
+        assert parse((root / "FORMAT").read_text()).features == ("journal",)
+
+
+def test_segments_of_another_size_are_made_anew(root: Path, store: Store) -> None:
+    id = save(store, b"small")
+    abandon(store)
+    with open_store(root, limits=replace(JOURNALED, journal_bytes=2 * JOURNALED.journal_bytes)) as again:
+        assert read(again, id) == b"small"
+        save(again, b"another")
+        assert {path.stat().st_size for path in segments(again)} == {2 * JOURNALED.journal_bytes // 8}
