@@ -44,7 +44,8 @@ def next_frame():
         queue.extend(reader.receive(data))
     message = decode(pb.Request, queue.pop(0))
     return message
-def hello(): say(hello=pb.Hello(protocol=1, claim=pb.Claim(job="agent"), node=pb.Node(task="not mine")))
+def hello():
+    say(hello=pb.Hello(protocol=1, descriptors=True, claim=pb.Claim(job="agent"), node=pb.Node(task="not mine")))
 held = []
 def until(kind):
     while True:
@@ -64,7 +65,7 @@ def save(content):
     if isinstance(result, pb.Fault): held.append(result)
     return result.saved if isinstance(result, pb.Result) else None
 def load(ref):
-    call(load=pb.Load(ref=ref))
+    call(load=pb.Load(ref=ref, descriptor_from=0))
     data = b""
     while True:
         message = next_frame()
@@ -75,7 +76,7 @@ def load(ref):
 hello()
 while True:
     message = held.pop(0) if held else next_frame()
-    if isinstance(message, pb.Welcome): pass
+    if isinstance(message, pb.Welcome): assert not message.descriptors, "a pipe passes none"
     elif isinstance(message, pb.InfoRequest): say(info=pb.InfoResponse())
     elif isinstance(message, pb.InitRequest): say(init=pb.InitResponse(success=True))
     elif isinstance(message, pb.KeepaliveRequest): say(keepalive=pb.KeepaliveResponse(time=message.time))

@@ -17,7 +17,6 @@ from udfstore import calls, model, refs
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.client import retry
 from udfstore.errors import CODES
-from udfstore.server.handed import PIECE_BYTES
 from udfstore.server.limits import ServerLimits
 from udfstore.server.transfers import CHUNKS_WAITING
 from udfstore.session.nodes import LEAST_INTERVAL_MS, LEAST_TIMEOUT_MS

@@ -196,7 +196,7 @@ def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], 
     """
     yield from _room(talk)
     if talk.session.descriptors and not call.offset and call.length is None:
-        call = replace(call, descriptor_from=0)  # as quick for 4 KiB as for more, and content of 4 KiB is not
+        call = replace(call, descriptor_from=0)  # quicker than content even for 4 KiB
     with _opened(talk, call, WINDOW_BYTES) as number:
         found = yield from _found(talk, number)
         if found.file is not None:
@@ -210,12 +210,21 @@ def load(talk: Conversation, call: calls.Load, begin: Callable[[calls.Loading], 
 
 def _read(head: calls.Loading, file: Token, begin: Callable[[calls.Loading], Take]) -> Operation:
     """Take a whole blob's content out of its file."""
-    with closing(file), Check(head.info.id, head.info.size) as check:
-        take = yield Work(partial(begin, head))
-        content = pieces(file.fileno(), head.info.size)
-        while data := (yield Work(partial(next, content, None))):
-            yield Work(partial(_take, data, check, take))
-        yield Work(check.end)
+    with closing(file), closing(_copied(head, file, begin)) as steps:
+        while (yield Work(partial(next, steps, False))):
+            pass
+
+
+def _copied(head: calls.Loading, file: Token, begin: Callable[[calls.Loading], Take]) -> Generator[bool]:
+    """Read a file and check it, a piece a step; True while there is more: a small blob takes one step."""
+    take, left = begin(head), head.info.size
+    with Check(head.info.id, left) as check:
+        for data in pieces(file.fileno(), left):
+            _take(data, check, take)
+            left -= len(data)
+            if left:
+                yield True
+        check.end()
 
 
 def _receive(talk: Conversation, number: int, head: calls.Loading, begin: Callable[[calls.Loading], Take]) -> Operation:
