@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fault_driver import LIMITS, content
+from fault_driver import JOURNALED, content
 from ledger import Ledger
 from logdisk import Crash, Disk, new_disk
 
@@ -122,7 +122,7 @@ def record(filesystem: str, workload: Workload) -> tuple[Disk, Acknowledged]:
     """Make a store on a new disk and run a workload: the disk, and what was acknowledged when."""
     disk = new_disk(filesystem)
     acknowledged = Acknowledged(disk)
-    with disk.mounted() as folder, Store(folder / "root", limits=LIMITS) as store:
+    with disk.mounted() as folder, Store(folder / "root", limits=JOURNALED) as store:
         workload(store, acknowledged)
     return disk, acknowledged
 
@@ -130,7 +130,7 @@ def record(filesystem: str, workload: Workload) -> tuple[Disk, Acknowledged]:
 @contextlib.contextmanager
 def opened(crash: Crash) -> Iterator[Store]:
     """The store as it opens after a power cut."""
-    with told(crash), crash.disk.mounted() as folder, Store(folder / "root", limits=LIMITS) as store:
+    with told(crash), crash.disk.mounted() as folder, Store(folder / "root", limits=JOURNALED) as store:
         yield store
 
 

@@ -262,6 +262,15 @@ def test_a_start_that_is_broken_off_is_begun_again(root: Path, store: Store, mon
         assert [read(again, id) for id in ids] == [b"content %d" % n for n in range(3)]
 
 
+def test_a_segment_that_was_being_made_is_made_anew(root: Path, store: Store) -> None:
+    id = save(store, b"small")
+    abandon(store)
+    (root / "journal" / "00000002.new").write_bytes(b"half of it")
+    with open_store(root, limits=JOURNALED) as again:
+        assert read(again, id) == b"small"
+        assert [path.name for path in segments(again)] == ["00000001"]
+
+
 def test_a_start_leaves_alone_what_is_whole(root: Path, store: Store) -> None:
     id = save(store, b"whole")
     before = blob_path(store, id).stat()

@@ -136,10 +136,10 @@ class Layout:
     def journal_segments(self) -> dict[int, Path]:
         """The segments of the journal that are there, by their numbers from 1."""
         try:
-            found = [(segment_number(path.name), path) for path in self.journal.iterdir()]
+            paths = sorted(self.journal.iterdir())
         except FileNotFoundError:
             return {}
-        return {number: path for number, path in sorted(found) if number}
+        return {number: path for path in paths if (number := segment_number(path.name))}
 
     def journal_segment(self, number: int) -> Path:
         """A segment of the journal."""

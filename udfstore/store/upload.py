@@ -31,6 +31,11 @@ BESIDE_BYTES = 256 * 1024
 for a mebibyte, handing over a tenth of that."""
 
 
+WRITEBACK_BYTES = 16 * MIB
+"""Bytes after which the disk is told to begin with them, while the next are received: left alone, the kernel would wait
+until a tenth of the memory is dirty, and the sync at the end would have all to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Yard:
     """What an upload needs of its store."""
@@ -88,6 +93,8 @@ class Incoming:
         """Of what was written; None: only the file knows."""
         self._room = 0
         """Bytes that may be written before the free space is looked at."""
+        self._begun = 0
+        """How far the disk was told to begin."""
         self._durable = False
         """Whether the file was synced and closed."""
 
@@ -120,6 +127,9 @@ class Incoming:
                     hashing.result()
         self._room -= len(view)
         self.size = size
+        if size - self._begun >= WRITEBACK_BYTES:
+            osfs.begin_writeback(self._fd, self._begun, size - self._begun)
+            self._begun = size
 
     def _finish(self, size: int | None, id: BlobId | None) -> tuple[BlobId, bool]:
         """Make the content durable under its ID and index it; gives the ID and whether the store had it already."""
