@@ -7,11 +7,11 @@ import random
 from pathlib import Path
 
 import pytest
-from logdisk import FILESYSTEMS, PIECE_BYTES, new_disk
+from logdisk import FILESYSTEMS, PIECE_BYTES, Disk, new_disk
 from power import Acknowledged, Apart, kept, opened, record, save
 
 from udfstore.errors import UdfstoreError
-from udfstore.store import Store, osfs
+from udfstore.store import Store, osfs, parts
 
 FILES, CUTS = 30, 10
 
@@ -82,11 +82,26 @@ def large_saves(store: Store, ledger: Acknowledged) -> None:
         ledger.save(save(store, os.urandom(100_000)))
 
 
+def small_saves(store: Store, ledger: Acknowledged) -> None:
+    for _ in range(FILES):
+        ledger.save(save(store, os.urandom(5000)))
+
+
 def caught(filesystem: str, left_out: str) -> list[str]:
     """What the check of a store says after power cuts if the store leaves out a kind of sync."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(osfs, left_out, lambda _: None)
-        disk, acknowledged = record(filesystem, large_saves)
+        return findings(*record(filesystem, large_saves))
+
+
+def caught_without_the_journal(filesystem: str) -> list[str]:
+    """What it says if a start does not look into the journal."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "replay", lambda *_: [])
+        return findings(*record(filesystem, small_saves))
+
+
+def findings(disk: Disk, acknowledged: Acknowledged) -> list[str]:
     said = []
     for crash in disk.crashes(CUTS, random.Random(0)):
         try:
@@ -101,3 +116,10 @@ def caught(filesystem: str, left_out: str) -> list[str]:
 @pytest.mark.parametrize(("left_out", "finding"), [("fdatasync", "are damaged"), ("fsync_folder", "there is no blob")])
 def test_a_store_without_its_syncs_is_caught(apart: Apart, filesystem: str, left_out: str, finding: str) -> None:
     assert any(finding in said for said in apart(caught, filesystem, left_out))
+
+
+@everywhere
+def test_a_start_that_leaves_out_the_journal_is_caught(apart: Apart, filesystem: str) -> None:
+    assert any(
+        "there is no blob" in said or "damaged" in said for said in apart(caught_without_the_journal, filesystem)
+    )
