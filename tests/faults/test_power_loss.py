@@ -15,6 +15,7 @@ from logdisk import FILESYSTEMS
 from power import AUTHOR, LONG, Acknowledged, Apart, Workload, history_of, move, save, survives, survives_twice
 
 from udfstore.calls import Delete
+from udfstore.digest import BlobId
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store
 
@@ -77,6 +78,21 @@ def removals(store: Store, ledger: Acknowledged) -> None:
     store.sweep(now=True)
 
 
+def clones(store: Store, ledger: Acknowledged) -> None:
+    """Save files of the same file system that were just written, by their blocks, and write to them again."""
+    source = store.root.parent / "source"
+    for number in range(12):
+        data = b"%d" % number * 100_000
+        source.write_bytes(data + b"more than was announced" * (number % 2))
+        upload = store.upload(size=len(data))
+        with source.open("r+b", buffering=0) as file:
+            assert upload.clone(file.fileno())
+            file.write(b"another")
+            id, _ = upload.commit()
+        assert id == BlobId.of(data)
+        ledger.save(id)
+
+
 def snapshots(store: Store, ledger: Acknowledged) -> None:
     """Rounds of a node that changes and one that seldom does; what retention lets go is removed at once."""
     for number in range(3 * AUTO_KEPT):
@@ -100,6 +116,11 @@ def snapshots_kept(store: Store, ledger: Ledger) -> None:
 @pytest.mark.parametrize("workload", [saves_and_moves, small_saves, removals])
 def test_what_was_acknowledged_survives(apart: Apart, filesystem: str, workload: Workload) -> None:
     apart(survives, filesystem, workload, CUTS)
+
+
+@pytest.mark.parametrize("filesystem", ["xfs", "btrfs"])
+def test_blocks_that_were_shared_survive(apart: Apart, filesystem: str) -> None:
+    apart(survives, filesystem, clones, CUTS)
 
 
 @everywhere

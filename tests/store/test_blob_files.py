@@ -51,6 +51,16 @@ def test_a_committed_save_leaves_nothing_in_staging(store: Store) -> None:
     assert staged(store) == []
 
 
+def test_blocks_that_cannot_be_shared_are_not_taken(store: Store) -> None:
+    """Those of a file of the kernel's; in tests/faults there are some that can, on xfs and btrfs."""
+    data = os.urandom(1 << 20)
+    upload = store.upload(size=len(data))
+    with Path("/proc/self/maps").open("rb") as file:
+        assert not upload.clone(file.fileno())
+    upload.write(data)
+    assert upload.commit() == (BlobId.of(data), False)
+
+
 def test_what_was_in_flight_is_forgotten_at_the_start(root: Path) -> None:
     store = open_store(root)
     store.upload().write(b"half")

@@ -116,28 +116,27 @@ class Transfers:
     async def copy(
         self, number: int, caller: Caller, call: calls.Save, file: Token, nursery: trio.Nursery
     ) -> tuple[calls.Saved, calls.Commit | None]:
-        """As `save`, with the content of a file that came along, read ahead by a task in `nursery`."""
-        incoming, scope = self.saves[number], trio.CancelScope()
+        """As `save`, with the content of a file that came along: its blocks, or what a task in `nursery` reads."""
+        assert call.size is not None, "the session takes no descriptor without a size"
+        copies, incoming, scope = self._rooms.copies, self.saves[number], trio.CancelScope()
         with closing(file):
-            self._rooms.copies.check()
+            copies.check()
             upload = await self._rooms.writing(self._rooms.service.upload, caller, call)
             if isinstance(upload, calls.Saved):
                 return upload, None
-            assert call.size is not None, "the session takes no descriptor without a size"
-            put, pieces = trio.open_memory_channel[HandedPiece](0)
-            nursery.start_soon(self._rooms.copies.read, file, call.offset, call.size, scope, put)
             try:
-                async for piece in pieces:
-                    if isinstance(piece, UdfstoreError):
-                        raise piece
-                    last = upload.size + len(piece) == call.size
-                    if last:
-                        await self.until(lambda: incoming.commit is not None, "commit")
-                    written = await self._rooms.writing(_write_some, upload, [piece], incoming.commit if last else None)
-                    self._meters.received("socket", len(piece))
-                    if isinstance(written, calls.Saved):
-                        return written, incoming.commit
-                raise AssertionError("a file that was read to its end has a last piece")
+                if call.offset or not await self._rooms.writing(upload.clone, file.fileno()):
+                    put, pieces = trio.open_memory_channel[HandedPiece](0)
+                    nursery.start_soon(copies.read, file, call.offset, call.size, scope, put)
+                    async for piece in pieces:
+                        if isinstance(piece, UdfstoreError):
+                            raise piece
+                        await self._rooms.writing(upload.write, piece)
+                await self.until(lambda: incoming.commit is not None, "commit")
+                written = await self._rooms.writing(_write_some, upload, (), incoming.commit)
+                assert isinstance(written, calls.Saved)
+                self._meters.received("socket", written.size)
+                return written, incoming.commit
             except BaseException:
                 with trio.CancelScope(shield=True):
                     await self._rooms.writing(upload.abort)

@@ -18,7 +18,7 @@ from pathlib import Path
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, InternalError, Mismatch, TooLarge
 from udfstore.store import osfs
-from udfstore.store.blobs import Files
+from udfstore.store.blobs import Files, hash_read
 from udfstore.store.limits import MIB, StoreLimits
 from udfstore.store.meters import StoreMeters
 from udfstore.store.small import Elsewhere, Small
@@ -228,6 +228,25 @@ class Upload(Incoming):
             self._spill()
             super().write(data)
 
+    def clone(self, source: int) -> bool:
+        """Take all content of a file, of which nobody has taken any yet, by sharing its blocks.
+
+        False: its file system cannot, and nothing was taken. From here on whoever writes to that file writes to blocks
+        of its own; what is hashed are ours. Of a longer file than was announced the first bytes are taken.
+        """
+        size = self._announced[0]
+        if self._small is not None or size is None:
+            return False
+        try:
+            osfs.clone(self._fd, source)
+        except OSError:
+            return False
+        with osfs.telling("sharing the blocks of a file"):
+            self.size = min(size, os.fstat(self._fd).st_size)
+            osfs.truncate(self._fd, self.size)
+        self._digest = None
+        return True
+
     def commit(self, size: int | None = None, id: BlobId | None = None) -> tuple[BlobId, bool]:
         """Make the content durable under its ID and index it; gives the ID and whether the store had it already.
 
@@ -251,6 +270,12 @@ class Upload(Incoming):
             return own, self._keep(own)
         self._yard.meters.saved(self.size, existed=False)
         return own, False
+
+    def _identify(self) -> BlobId:
+        if self._digest is not None:
+            return super()._identify()
+        with osfs.telling("hashing the save"), open(osfs.open_read(self._path), "rb", buffering=0) as file:
+            return hash_read(lambda offset, length: os.pread(file.fileno(), length, offset), self.size)
 
     def _spill(self) -> None:
         """It is large: go on with a file."""
