@@ -216,7 +216,7 @@ class Committer:
         if self._lander is not None and smalls:
             began = time.perf_counter()
             self._lander.land(smalls, self._catalog.view, self._clock())
-            self._meters.landed(len(smalls), time.perf_counter() - began)
+            self._meters.landed(sum(small.saved_ns > 0 for small in smalls), time.perf_counter() - began)
         return count
 
     def _judge_and_append(self, jobs: deque[Job], count: int) -> _Round:
