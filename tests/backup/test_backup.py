@@ -38,6 +38,7 @@ from udfstore.model import Claim
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, osfs
 from udfstore.store.committer import HOUSE
+from udfstore.store.format import parse
 
 START_NS = 1_700_000_000 * 10**9
 
@@ -173,7 +174,7 @@ def test_a_log_that_has_shed_comes_along(folder: Path) -> None:
         before = files_of(folder / "root" / "log")
         assert to_folder(store, folder / "backup").fetched == 10
         stream = to_bytes(store)
-    assert "features: shed" in (folder / "backup" / "FORMAT").read_text()
+    assert "shed" in parse((folder / "backup" / "FORMAT").read_text()).features
     for taken in (from_folder(folder / "backup", folder / "one"), from_bytes(stream, folder / "two")):
         log = files_of(Path(taken.root) / "log")
         assert [log[name] == before[name] for name in sorted(log)[:-1]] == [True] * (len(log) - 1)

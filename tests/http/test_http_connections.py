@@ -120,7 +120,7 @@ def test_a_stuck_reader_does_not_hold_up_the_end(tmp_path: Path) -> None:
         with server.client() as api:
             path = f"/v1/blobs/{save(api, os.urandom(32 * MIB))}"
         with stuck(server, path), server.raw() as slow, server.raw() as idle:
-            slow.head("POST", "/v1/blobs", {"Content-Length": 1000})
+            slow.head("POST", "/v1/blobs", {"Content-Length": MIB})
             idle.head("GET", "/v1/tags")
             assert idle.answer()[0] == 200
             eventually(lambda: server.staged)
