@@ -295,3 +295,18 @@ def sent_nothing(outbox: Outbox) -> None:
         raise BlockingIOError
 
     outbox.flush(send)
+
+
+def test_content_stays_behind_the_head_of_its_call_where_a_descriptor_waits_between() -> None:
+    outbox, sent = Outbox(), []
+    outbox.put(b"result of 1")
+    outbox.put_with(b"head of 2", Token(2))
+    outbox.put(b"head of 3")
+    outbox.put_chunk(3, b"<", b"content of 3>")
+
+    def send(buffers: list[memoryview], token: object) -> int:
+        sent.append(b"".join(buffers))
+        return len(sent[-1])
+
+    outbox.flush(send)
+    assert sent == [b"result of 1", b"head of 2", b"head of 3<content of 3>"]

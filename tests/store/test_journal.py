@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,7 +31,7 @@ from store_kit import (
 from test_committer import Gate, step
 
 from udfstore.digest import BlobId
-from udfstore.errors import InternalError, NoSpace, NotFound, ReadOnly
+from udfstore.errors import InternalError, NoSpace, NotFound, ReadOnly, TooLarge
 from udfstore.refs import Ref
 from udfstore.store import Store, osfs
 from udfstore.store.format import parse
@@ -91,6 +93,11 @@ def test_a_cut_at_any_byte_costs_the_record_that_it_cuts() -> None:
 def test_what_earlier_uses_left_does_not_count() -> None:
     older = record(b"older", b"o" * 8) + record(b"older still", b"o" * 8)
     assert contents(record(b"new") + older) == [b"new"]
+
+
+def test_a_torn_first_record_does_not_bring_back_what_earlier_uses_left() -> None:
+    torn = record(b"new" * 100)[: HEAD_BYTES + 10].ljust(HEAD_BYTES + 300, b"\0")
+    assert contents(torn + record(b"older", b"o" * 8)) == []
 
 
 def test_a_record_inside_content_is_content() -> None:
@@ -198,7 +205,7 @@ def test_files_one_by_one_where_the_file_system_cannot_be_synced(
 ) -> None:
     ids = [save(store, b"%d" % n) for n in range(5)]
     blob_path(store, ids[0]).unlink()  # somebody's doing; no reason to stop
-    with failing(monkeypatch, ("syncfs",), errno.EIO), failing(monkeypatch, ("sync_file",), errno.EIO, 99) as count:
+    with failing(monkeypatch, ("syncfs_at",), errno.EIO), failing(monkeypatch, ("sync_file",), errno.EIO, 99) as count:
         settle(store)
         assert count() == 5
     save(store, b"goes on")
@@ -208,7 +215,7 @@ def test_a_checkpoint_that_fails_both_ways_stops_writing_and_keeps_the_records(
     root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = save(store, b"kept")
-    with failing(monkeypatch, ("syncfs", "sync_file"), errno.EIO):
+    with failing(monkeypatch, ("syncfs_at", "sync_file"), errno.EIO):
         with pytest.raises(ReadOnly, match="checkpoint"):
             settle(store)
         with pytest.raises(ReadOnly, match="checkpoint of the journal failed"):
@@ -310,6 +317,53 @@ def test_without_room_for_a_segment_content_goes_its_own_way(store: Store, monke
         id = save(store, b"small")
     assert not_synced(store) == []
     assert read(store, id) == b"small"
+
+
+def test_a_removal_that_waits_is_told_when_the_journal_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = save(store, b"to go")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def syncfs(fd: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        raise OSError(errno.EIO, "lost")
+
+    monkeypatch.setattr(osfs, "syncfs_at", syncfs)
+    monkeypatch.setattr(osfs, "sync_file", lambda path: syncfs(0))
+    with ThreadPoolExecutor(1) as pool:
+        removed = pool.submit(delete, store, id, now=True)
+        assert begun.wait(30)
+        go_on.set()
+        with pytest.raises(ReadOnly):
+            removed.result(30)
+
+
+def test_a_limit_of_descriptors_only_puts_a_checkpoint_off(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = save(store, b"small")
+    journal = store._parts.journal
+    assert journal is not None
+    with failing(monkeypatch, ("syncfs_at", "sync_file"), errno.EMFILE, 1) as count:
+        with journal._state:
+            journal._wanted = True
+            journal._state.notify_all()
+        while count() < 2:
+            os.sched_yield()
+        assert store.problem == ""
+    assert not_synced(store) == [id]
+    move(store, "t", id)
+
+
+def test_a_small_blob_is_held_to_the_limit_of_all(root: Path) -> None:
+    with open_store(root, limits=replace(JOURNALED, blob_bytes=10)) as store, pytest.raises(TooLarge):
+        store.save_small(b"more than ten", (), (), None, AUTHOR)
+
+
+def test_no_segment_is_made_below_the_floor(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(root, limits=replace(JOURNALED, floor_bytes=1 << 20)) as store:
+        monkeypatch.setattr(osfs, "free_bytes", lambda path: (1 << 20) + 10_000)
+        id = save(store, b"small")
+        assert not_synced(store) == []
+        assert read(store, id) == b"small"
 
 
 def test_a_full_disk_is_told(root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

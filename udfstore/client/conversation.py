@@ -113,6 +113,8 @@ class Conversation:
         `file` goes with a save by descriptor, and is closed in any case.
         """
         try:
+            if self.lost is not None:
+                raise ConnectionLost(self.lost.message)
             number = self.session.open(call, credit, file=file)
         except BaseException:
             if file is not None:

@@ -22,7 +22,7 @@ from udfstore.client.conversation import Conversation
 from udfstore.client.files import pieces
 from udfstore.client.hashing import Check
 from udfstore.client.sources import Handed
-from udfstore.errors import Busy, InternalError, Mismatch
+from udfstore.errors import Busy, InternalError, Mismatch, Unsupported
 from udfstore.model import Event
 from udfstore.refs import Ref
 from udfstore.session.events import Answered, Content, Failed, Found, Granted, Paged
@@ -139,7 +139,7 @@ def _hand_over(talk: Conversation, call: calls.Save, file: Token, commit: calls.
         talk.session.commit(number, commit)
         try:
             return (yield from _saved(talk, number))
-        except Busy:
+        except (Busy, Unsupported):  # nothing was read yet
             return None
 
 

@@ -59,10 +59,6 @@ HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
 """Streams that wait for something other than their client: nobody finishes them when either side leaves."""
 
 
-def _as_it_is(result: Any) -> calls.Result:
-    return result  # type: ignore[no-any-return]
-
-
 class Connection:
     """A client's connection, from the welcome to the end."""
 
@@ -94,6 +90,8 @@ class Connection:
         self._watches: set[int] = set()
         self._fresh: dict[int, calls.Save] = {}
         """Saves that were opened by what is being taken: a small one may be all there by the end of it."""
+        self._handed = 0
+        """Bytes of small saves that are with the committer."""
         self._taking = False
         """Whether more is taken at once: answers are sent together."""
         self._changed = trio.lowlevel.ParkingLot()
@@ -291,9 +289,20 @@ class Connection:
         if incoming is None:
             return
         incoming.commit = commit
-        if number in self._fresh and incoming.size <= self._rooms.service.store.small_bytes:
+        small = incoming.size <= self._rooms.service.store.small_bytes
+        if number in self._fresh and small and self._handed + incoming.size <= self._limits.window_bytes:
             call, content = self._fresh.pop(number), b"".join(self._transfers.saves.pop(number).take())
-            self._change(number, lambda: self._rooms.service.save_small(self._caller, call, content, commit))
+
+            def hand_over() -> Future[calls.Saved]:
+                saved = self._rooms.service.save_small(self._caller, call, content, commit)
+                self._handed += len(content)
+                return saved
+
+            def settled(saved: Future[calls.Saved]) -> calls.Saved:
+                self._handed -= len(content)
+                return saved.result()
+
+            self._change(number, hand_over, settled)
 
     def _answer(self, number: int, ask: Callable[[], calls.Result]) -> None:
         try:
@@ -319,14 +328,17 @@ class Connection:
             self._start(number, self._load, head, file)
 
     def _change(
-        self, number: int, hand_over: Callable[[], Future[Any]], result: Callable[[Any], calls.Result] = _as_it_is
+        self,
+        number: int,
+        hand_over: Callable[[], Future[Any]],
+        result: Callable[[Future[Any]], calls.Result] = Future.result,
     ) -> None:
         """Hand a change to the committer and answer when it calls back, from its own thread."""
         token = trio.lowlevel.current_trio_token()
 
         def done(future: Future[Any]) -> None:
             try:
-                token.run_sync_soon(self._answer, number, lambda: result(future.result()))
+                token.run_sync_soon(self._answer, number, lambda: result(future))
             except trio.RunFinishedError:
                 return  # the server is gone, and the client with it
 
@@ -414,7 +426,7 @@ class Connection:
             self._change(
                 number,
                 lambda: self._rooms.service.target(self._caller, saved, commit),
-                lambda moved: replace(saved, entry=moved.entries[0]),
+                lambda moved: replace(saved, entry=moved.result().entries[0]),
             )
 
     async def _load(self, number: int, head: calls.Loading, file: BlobFile) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 import trio
 
 from udfstore.descriptors import File
-from udfstore.errors import Busy, Mismatch, TimedOut, UdfstoreError, UsageError
+from udfstore.errors import Busy, Mismatch, TimedOut, Unsupported, UsageError
 
 COPIES = 8
 """Threads that read such files, and those that are left behind in one: when all are taken, others send chunks."""
@@ -22,7 +22,7 @@ COPIES = 8
 PIECE_BYTES = 1024 * 1024
 """Of one read: as the largest chunk."""
 
-Piece = memoryview | UdfstoreError
+Piece = memoryview | Exception
 
 
 class Copies:
@@ -30,6 +30,7 @@ class Copies:
 
     def __init__(self, progress_seconds: float) -> None:
         self._limiter = trio.CapacityLimiter(COPIES)
+        self._closers = trio.CapacityLimiter(COPIES)
         self._seconds = progress_seconds
 
     def check(self) -> None:
@@ -43,7 +44,7 @@ class Copies:
 
     async def _close(self, number: int) -> None:
         with suppress(OSError):  # whatever its file system still had to say
-            await trio.to_thread.run_sync(os.close, number, limiter=self._limiter, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(os.close, number, limiter=self._closers, abandon_on_cancel=True)
 
     async def read(
         self, file: File, offset: int, size: int, scope: trio.CancelScope, pieces: trio.MemorySendChannel[Piece]
@@ -67,7 +68,7 @@ class Copies:
                         if not size:
                             return
                         now, next = next, now
-                except UdfstoreError as error:
+                except Exception as error:  # noqa: BLE001 - whatever goes wrong belongs to this save alone
                     await pieces.send(error)
 
     async def _read(self, number: int, buffer: memoryview, offset: int) -> int:
@@ -85,4 +86,4 @@ def _read(number: int, buffer: memoryview, offset: int) -> int:
             raise UsageError("what was handed over is no file to read from", expected="a regular file or memfd")
         return os.preadv(number, [buffer], offset)
     except OSError as error:
-        raise UsageError(f"the file that was handed over cannot be read: {error.strerror}") from error
+        raise Unsupported(f"the server cannot read this file: {error.strerror}; send the content in chunks") from error

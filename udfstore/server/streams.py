@@ -25,7 +25,7 @@ FAR_BEHIND = 1000
 
 
 NEWS = 64
-"""Steps of watches whose pages are kept for others that watch the same: as many prefixes, some kilobytes each."""
+"""Steps of watches whose page is kept for others that watch the same: as many prefixes, at most 64 KiB each."""
 
 
 class Streams:
@@ -76,18 +76,23 @@ class Streams:
             else:
                 pages, cursor = self._news(call, cursor)
                 await self._send_pages(number, pages)
+            if service.store.revision > cursor:
+                await trio.lowlevel.checkpoint()
             while service.store.revision <= cursor:
                 await self._rooms.commits.park()
 
     def _news(self, call: calls.Watch, cursor: int) -> tuple[Sequence[Any], int]:
         """The pages that a watch is told next, and its cursor then: made once for all who watch the same from there."""
         news, place = self._rooms.news, (call.prefix.text, cursor, self._rooms.service.store.revision)
-        if place not in news:
-            events, after = self._rooms.service.go_on_watching(call, cursor)
+        if place in news:
+            return news[place]
+        events, after = self._rooms.service.go_on_watching(call, cursor)
+        pages = list(self._session.pages(events))
+        if len(pages) <= 1:  # what is more is told to somebody who was away for long
             if len(news) >= NEWS:
                 news.clear()
-            news[place] = list(self._session.pages(events)), after
-        return news[place]
+            news[place] = pages, after
+        return pages, after
 
     async def _back_up(self, number: int, caller: Caller) -> None:
         """Tell what belongs to a backup, and hold it until the call is taken back."""

@@ -12,7 +12,7 @@ from contextlib import closing
 import trio
 
 from udfstore import calls
-from udfstore.errors import TimedOut, UdfstoreError
+from udfstore.errors import TimedOut
 from udfstore.model import Caller
 from udfstore.server.handed import Piece as HandedPiece
 from udfstore.server.incoming import Incoming, Piece
@@ -129,7 +129,7 @@ class Transfers:
                     put, pieces = trio.open_memory_channel[HandedPiece](0)
                     nursery.start_soon(copies.read, file, call.offset, call.size, scope, put)
                     async for piece in pieces:
-                        if isinstance(piece, UdfstoreError):
+                        if isinstance(piece, Exception):
                             raise piece
                         await self._rooms.writing(upload.write, piece)
                 await self.until(lambda: incoming.commit is not None, "commit")
@@ -162,6 +162,8 @@ class Transfers:
             self._meters.sent("socket", head.length)
             return True
         if head.length > AT_HAND_BYTES or (credit is not None and credit < head.length):
+            return False
+        if session.outbox.bytes > self._limits.waiting_bytes:  # a task is one of so many calls, and waits for room
             return False
         data = file.pread_nowait(head.offset, head.length)
         if data is None:

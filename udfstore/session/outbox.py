@@ -119,7 +119,7 @@ class Outbox:
             if self._token is not None:
                 break
         self.small_bytes -= size
-        while self._lanes and len(taken) < TAKE_FRAMES and self._token is None:
+        while self._lanes and not self._small and len(taken) < TAKE_FRAMES and self._token is None:
             call, lane = next(iter(self._lanes.items()))
             size += sum(map(len, lane[0]))
             if taken and size > TAKE_BYTES:

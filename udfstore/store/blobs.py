@@ -225,9 +225,11 @@ class Files:
         return True
 
     def holds(self, id: BlobId, content: bytes) -> bool:
-        """Whether a blob's file has just this content."""
+        """Whether a blob's file has just this content on the disk."""
         try:
             with self.open(id) as file:
+                # After a failed sync the kernel's cache has what the disk has not.
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
                 return file.size == len(content) and file.pread(0, file.size) == content
         except FileNotFoundError:
             return False

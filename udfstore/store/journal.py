@@ -7,6 +7,7 @@ removes a blob. A segment is free, open (records are appended to it), or full (i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
@@ -55,16 +56,19 @@ class Journal:
         self._open: _Segment | None = None
         self._full: list[_Segment] = []
         self._made = 0
+        self._root = osfs.open_folder(layout.root)
+        self._floor = limits.floor_bytes
         self._due = 0.0
         """When the oldest record is old enough, by the monotonic clock."""
         self._wanted = False
         """Somebody waits for a checkpoint."""
         self._failed = ""
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
         for number, path in layout.journal_segments().items():
             self._free.append(_Segment(osfs.open_update(path)))
             self._made = max(self._made, number)
+        self._thread.start()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -91,7 +95,12 @@ class Journal:
             osfs.pwrite(segment.fd, memoryview(b"".join(parts)), segment.end)
             osfs.fdatasync(segment.fd)
         except OSError as error:
+            if osfs.refused(error):  # a quota, or a file system that copies on writing: this one takes no more
+                self._full.append(segment)
+                self._open = None
+                return False
             self._failed = f"writing the journal failed: {error.strerror or error}"
+            self._state.notify_all()
             raise
         if not segment.blobs:
             if not self._full:
@@ -99,9 +108,6 @@ class Journal:
             self._state.notify_all()
         segment.end += size
         segment.blobs.update(dict.fromkeys(id for id, _ in blobs))
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
-            self._thread.start()
         return True
 
     def prepare(self) -> None:
@@ -127,11 +133,12 @@ class Journal:
         with self._state:
             self._stopping = True
             self._state.notify_all()
-        if self._thread is not None:
+        if self._thread.ident is not None:
             self._thread.join()
         for segment in (*self._free, *self._used):
             osfs.close(segment.fd)
         self._free, self._open, self._full = [], None, []
+        osfs.close(self._root)
 
     # --- segments --------------------------------------------------------------------------------------------------
 
@@ -158,10 +165,12 @@ class Journal:
         return self._open
 
     def _make(self) -> _Segment:
+        if osfs.free_bytes(self._layout.root) - self._size < self._floor:
+            raise OSError(errno.ENOSPC, "no room for a segment above the floor")
         folder = self._layout.journal
-        if not folder.is_dir():
+        if not self._made:
             self._begin()
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700, exist_ok=True)
             osfs.fsync_folder(folder.parent)
         path = self._layout.journal_segment(self._made + 1)
         fresh = path.with_name(path.name + ".new")
@@ -187,6 +196,7 @@ class Journal:
                 while not self._is_due():
                     self._state.wait(max(0.0, self._due - time.monotonic()) if self._has_records() else None)
                 if self._failed or not self._has_records():
+                    self._state.notify_all()
                     return  # it is being closed
                 if self._open is not None and self._open.blobs:
                     self._full.append(self._open)
@@ -199,6 +209,12 @@ class Journal:
                     osfs.pwrite(segment.fd, memoryview(EMPTY), 0)
                     osfs.fdatasync(segment.fd)
             except OSError as error:
+                if osfs.refused(error):  # above all for want of descriptors: nothing is lost, and it may pass
+                    with self._state:
+                        self._due = time.monotonic() + self._delay
+                        if not self._stopping:
+                            continue
+                        return  # the next start finds the records
                 with self._state:
                     self._failed = f"a checkpoint of the journal failed: {error.strerror or error}"
                     self._state.notify_all()
@@ -224,7 +240,7 @@ class Journal:
 
     def _make_durable(self, segments: Sequence[_Segment]) -> None:
         try:
-            osfs.syncfs(self._layout.root)
+            osfs.syncfs_at(self._root)
         except OSError:
             # It may have been another file's: each of ours tells of its own.
             folders: set[Path] = set()

@@ -43,7 +43,9 @@ def records_in(segment: bytes, store: bytes) -> Iterator[Journaled]:
     """The whole records of the generation that a segment holds, in order; what is damaged is passed over."""
     if segment[:HEAD_BYTES] == EMPTY:
         return
-    generation: bytes | None = None
+    # The first head lies within one sector, so that no power cut tears it: it is right, or has rotted.
+    first = _maybe_head(segment, 0, store)
+    generation = first[0] if first else None
     offset = segment.find(MAGIC)
     while offset >= 0:
         record = _maybe_record(segment, offset, store)
@@ -57,13 +59,21 @@ def records_in(segment: bytes, store: bytes) -> Iterator[Journaled]:
 
 
 def _maybe_record(segment: bytes, offset: int, store: bytes) -> Journaled | None:
+    head = _maybe_head(segment, offset, store)
+    if head is None:
+        return None
+    generation, size, id = head
+    content = segment[offset + HEAD_BYTES : offset + HEAD_BYTES + size]
+    return Journaled(generation, id, offset, content) if BlobId.of(content) == id else None
+
+
+def _maybe_head(segment: bytes, offset: int, store: bytes) -> tuple[bytes, int, BlobId] | None:
+    """Generation, length and ID that a whole head tells."""
     head = segment[offset : offset + HEAD_BYTES]
     if len(head) < HEAD_BYTES or head[_FIELDS.size :] != _check(store, head[: _FIELDS.size]):
         return None
     _, size, generation, raw = _FIELDS.unpack_from(head)
-    content = segment[offset + HEAD_BYTES : offset + HEAD_BYTES + size]
-    id = BlobId(raw)
-    return Journaled(generation, id, offset, content) if BlobId.of(content) == id else None
+    return generation, size, BlobId(raw)
 
 
 def _check(store: bytes, fields: bytes) -> bytes:

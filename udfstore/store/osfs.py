@@ -173,17 +173,29 @@ def unlink(path: Path) -> None:
 
 def syncfs(path: Path) -> None:
     """Make everything durable that the file system of a folder holds (Linux; elsewhere all file systems)."""
+    fd = open_folder(path)
+    try:
+        syncfs_at(fd)
+    finally:
+        os.close(fd)
+
+
+def open_folder(path: Path) -> int:
+    """A descriptor of a folder."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def syncfs_at(fd: int) -> None:
+    """The same for the file system of an open folder.
+
+    Errors are kept for each descriptor: one that stays open hears also of those that another process met meanwhile.
+    """
     call = getattr(_LIBC, "syncfs", None)
     if call is None:
         os.sync()
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if call(fd) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(path))
-    finally:
-        os.close(fd)
+    elif call(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def free_bytes(path: Path) -> int:

@@ -158,6 +158,7 @@ class Store(Reads):
         self._check_writable()
         own = BlobId.of(content)
         check_announced(len(content), own, sizes, ids)
+        self._yard.check_limit(len(content))
         small, saved = Small(own, content), Future[Saved]()
         saved.set_running_or_notify_cancel()
         judge = upkeep.index_small(small)

@@ -8,7 +8,7 @@ from udfstore.digest import BlobId
 from udfstore.model import Kind
 from udfstore.store.committer import HOUSE, Decision, Desk, Judge
 from udfstore.store.records import Record
-from udfstore.store.small import Small
+from udfstore.store.small import Elsewhere, Small
 from udfstore.store.view import State
 
 nothing = Decision((), lambda _: None)
@@ -32,8 +32,18 @@ def index(id: BlobId, size: int, saved_ns: int) -> Judge:
 
 
 def index_small(small: Small) -> Judge:
-    """Index small content that has just become durable; the committer judges it only then."""
-    return lambda desk: index(small.id, len(small.content), small.saved_ns)(desk)
+    """Index small content that has just become durable; the committer judges it only then.
+
+    `Elsewhere` for what was removed since it got its file, in a group before: the file may be on its way out.
+    """
+
+    def decide(desk: Desk) -> Decision:
+        row = desk.catalog.view.blob(small.id)
+        if row is not None and not row.state.here:
+            raise Elsewhere
+        return index(small.id, len(small.content), small.saved_ns)(desk)
+
+    return decide
 
 
 def both(first: Judge, then: Judge) -> Judge:
