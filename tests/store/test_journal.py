@@ -278,6 +278,23 @@ def test_a_segment_that_was_being_made_is_made_anew(root: Path, store: Store) ->
         assert [path.name for path in segments(again)] == ["00000001"]
 
 
+def test_a_start_without_room_leaves_the_journal_and_opens_for_reading(
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, small = save(store, b"l" * 5000), save(store, b"small")
+    lose_power(store, Path.unlink)
+    with (
+        failing(monkeypatch, ("create",), errno.ENOSPC),
+        open_store(root, limits=JOURNALED) as full,
+    ):
+        assert "when there is room" in full.problem
+        assert read(full, large) == b"l" * 5000
+        with pytest.raises(ReadOnly, match="from the journal"):
+            save(full, b"more")
+    with open_store(root, limits=JOURNALED) as again:
+        assert read(again, small) == b"small"
+
+
 def test_a_start_leaves_alone_what_is_whole(root: Path, store: Store) -> None:
     id = save(store, b"whole")
     before = blob_path(store, id).stat()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from udfstore.digest import BlobId
 from udfstore.errors import NotFound, ReadOnly
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
@@ -99,7 +100,7 @@ class Parts:
             start.empty_staging(self.layout)
             if osfs.free_bytes(self.layout.root) < self.limits.reserve_bytes:
                 self.reserve.release()
-            held = replay(self.layout, self.format.id, self.files, self.limits, say)
+            held, stuck = self._replay(say)
             self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
             undo.callback(self.catalog.close)
             if not problem:
@@ -109,7 +110,18 @@ class Parts:
             else:
                 say(f"the log is damaged; the store opens for reading only: {problem}")
             self.reserve.restore(self.limits.floor_bytes)
-        return problem
+        return problem or stuck
+
+    def _replay(self, say: Callable[[str], None]) -> tuple[list[BlobId], str]:
+        """Blobs that the journal held; or why it still holds them: it is left as it is, and nothing is written."""
+        try:
+            return replay(self.layout, self.format.id, self.files, self.limits, say), ""
+        except OSError as error:
+            if not osfs.refused(error):
+                raise
+            stuck = f"small blobs cannot be brought back from the journal: {error.strerror}; restart when there is room"
+        say(stuck)
+        return [], stuck
 
     def _open_journal(self, undo: contextlib.ExitStack) -> Journal | None:
         if not self.limits.small_bytes:
