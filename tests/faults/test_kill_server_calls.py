@@ -81,10 +81,10 @@ class Victim:
     def _threads(self, kind: str) -> list[int]:
         """IDs of the threads that a change is made by, all of them waiting for work.
 
-        The kernel lists them as they were born: that of the loop, that of the store's committer, then workers.
+        The kernel lists them as they were born: that of the loop, the journal's, the committer's, then workers.
         """
         self._change()  # what is made at first use is there from now on
-        loop, committer, *workers = (int(path.name) for path in Path(f"/proc/{self._server.pid}/task").iterdir())
+        loop, _, committer, *workers = (int(path.name) for path in Path(f"/proc/{self._server.pid}/task").iterdir())
         return {"loop": [loop], "committer": [committer], "worker": workers}[kind]
 
 
