@@ -52,13 +52,13 @@ def sender(connection: socket.socket) -> Callable[[Sequence[memoryview], File | 
 
 
 def receive_into(
-    connection: socket.socket, buffer: memoryview, close: Callable[[int], object] = os.close
+    connection: socket.socket, buffers: Sequence[memoryview], close: Callable[[int], object] = os.close
 ) -> tuple[int, list[Descriptor], bool]:
-    """Read bytes and what came with them: how many, the files (which `close` closes), and whether some were dropped.
+    """Read bytes, into one buffer after the other, and what came with them.
 
-    Raises `OSError`.
+    Gives how many bytes, the files (which `close` closes), and whether some were dropped. Raises `OSError`.
     """
-    size, ancillary, flags, _ = connection.recvmsg_into([buffer], _ANCILLARY_BYTES, _CLOEXEC)
+    size, ancillary, flags, _ = connection.recvmsg_into(buffers, _ANCILLARY_BYTES, _CLOEXEC)
     numbers = array.array(_INTS)
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

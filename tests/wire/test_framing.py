@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.errors import ProtocolError, TooLarge
 from udfstore.wire import codec, limits, varint
-from udfstore.wire.framing import Frame, FrameReader, FrameTooLarge, frame
+from udfstore.wire.framing import Frame, FrameReader, FrameTooLarge, frame, fresh
 
 SAMPLES: dict[str, list[pb.Response]] = {
     "hello": [pb.Response(hello=pb.Hello(protocol=1, credit=True))],
@@ -74,6 +74,43 @@ def test_bytes_behind_a_sample_are_kept_for_the_next_frame(sample: str) -> None:
     assert reader.half_read == len(first) + 1
     (last,) = reader.receive(follow[3:])
     assert bytes(last.envelope) == follow[1:]
+
+
+def scattered(reader: FrameReader, part: bytes) -> list[bytes]:
+    """What a reader does that puts bytes where they belong, as far as that is known."""
+    space = reader.space
+    placed = min(len(part), len(space))
+    space[:placed] = part[:placed]
+    return [bytes(f.envelope) for f in reader.receive(part[placed:], placed)]
+
+
+@pytest.mark.parametrize("parts", [whole, byte_by_byte, in_sevens])
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_bytes_may_be_put_where_they_belong(sample: str, parts: Callable[[bytes], Iterator[bytes]]) -> None:
+    envelopes = SAMPLES[sample]
+    reader = FrameReader(limits.of_clients())
+    stream = b"".join(map(codec.encode, envelopes))
+    frames = [envelope for part in parts(stream) for envelope in scattered(reader, part)]
+    assert frames == [e.SerializeToString() for e in envelopes]
+    assert len(reader.space) == 0
+    reader.end()
+
+
+def test_a_long_frame_lies_in_the_memory_that_was_asked_for() -> None:
+    given: list[memoryview] = []
+
+    def memory(size: int) -> memoryview:
+        given.append(fresh(size))
+        return given[-1]
+
+    reader = FrameReader(limits.of_clients(), memory)
+    data = codec.chunk_head(1, 100_000) + bytes(100_000)
+    assert list(reader.receive(data[:1000])) == []
+    (received,) = reader.receive(data[1000:])
+    assert received.envelope is given[0]
+    assert len(given) == 1
+    list(reader.receive(data))
+    assert len(given) == 1, "one that comes whole needs none"
 
 
 def test_frames_outlive_the_buffer_that_they_came_in() -> None:
@@ -176,7 +213,9 @@ def test_random_bytes_make_frames_or_a_protocol_error(data: bytes, step: int) ->
 def test_any_cutting_gives_the_same_frames(envelopes: list[pb.Response], data: st.DataObject) -> None:
     stream = b"".join(map(codec.encode, envelopes))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    reader = FrameReader(limits.of_clients())
+    reader, other = FrameReader(limits.of_clients()), FrameReader(limits.of_clients())
     edges = [0, *cuts, len(stream)]
-    frames = [bytes(f.envelope) for a, b in pairwise(edges) for f in reader.receive(stream[a:b])]
+    pieces = [stream[a:b] for a, b in pairwise(edges)]
+    frames = [bytes(f.envelope) for piece in pieces for f in reader.receive(piece)]
+    assert frames == [envelope for piece in pieces for envelope in scattered(other, piece)]
     assert frames == [e.SerializeToString() for e in envelopes]

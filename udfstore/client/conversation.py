@@ -57,10 +57,10 @@ class Conversation:
         assert self.session.welcome is not None, "no operation runs before the welcome"
         return self.session.welcome.chunk_bytes
 
-    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = ()) -> None:
-        """Take what came from the server."""
+    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = (), placed: int = 0) -> None:
+        """Take what came from the server, behind `placed` bytes that are in the session's `space` already."""
         try:
-            for event in self.session.receive(data, tokens):
+            for event in self.session.receive(data, tokens, placed):
                 if isinstance(event, Welcome | Ending):
                     continue  # a server that is about to stop says so again when it refuses a call
                 if isinstance(event, NodeWord):

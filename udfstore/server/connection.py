@@ -84,6 +84,7 @@ class Connection:
                 descriptors=True,
             ),
             rooms.limits.plain_bytes,
+            rooms.pool.take,
         )
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(session=caller.session)
         self._tasks: dict[int, trio.CancelScope] = {}
@@ -267,7 +268,7 @@ class Connection:
         elif kind in service.change:
             self._change(number, lambda: service.change[kind](self._caller, call))
         elif isinstance(call, calls.Save):
-            self._transfers.saves[number] = Incoming()
+            self._transfers.saves[number] = Incoming(self._rooms.pool)
             if file is None:
                 self._fresh[number] = call
             else:

@@ -18,8 +18,8 @@ from udfstore.server.limits import ServerLimits
 from udfstore.session.events import HostEvent
 from udfstore.session.host import HostSession, State
 
-RECEIVE_BYTES = 256 * 1024
-"""Of one read: stays in a core's second-level cache, where the copy into a frame costs next to nothing."""
+RECEIVE_BYTES = 64 * 1024
+"""Of one read, beside the rest of a long frame: what is read here is copied once more."""
 
 
 class Broken(Exception):
@@ -80,7 +80,7 @@ class Pump:
                 self._since = trio.current_time()  # the peer was not the one to wait for
             waits_for, seconds = self._owed()
             with trio.move_on_at(self._since + seconds) as scope:
-                size, tokens = await self._receive()
+                size, placed, tokens = await self._receive()
             if scope.cancelled_caught:
                 raise TimedOut(f"no {waits_for} in time", expected=f"within {seconds:g} s")
             if size == 0:
@@ -88,7 +88,7 @@ class Pump:
                 return
             half_read = self._session.half_read
             try:
-                for event in self._session.receive(self._buffer[:size], tokens):
+                for event in self._session.receive(self._buffer[: size - placed], tokens, placed):
                     take(event)
             finally:
                 taken()
@@ -103,15 +103,16 @@ class Pump:
             return "rest of a frame", self._limits.progress_seconds
         return "", math.inf
 
-    async def _receive(self) -> tuple[int, list[Descriptor]]:
-        """How many bytes are in the buffer, and the descriptors that came with them.
+    async def _receive(self) -> tuple[int, int, list[Descriptor]]:
+        """How many bytes came, how many of them went to the session's `space`, and the descriptors that came along.
 
         Raises `ProtocolError` when more came than this side can take.
         """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                size, descriptors, dropped = receive_into(self._socket, self._buffer, self._close)
+                space = self._session.space
+                size, descriptors, dropped = receive_into(self._socket, (space, self._buffer), self._close)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -120,7 +121,7 @@ class Pump:
         if dropped:
             self._session.tokens.put(descriptors)
             raise ProtocolError("more descriptors than this side can take", expected=f"at most {ROOM} at once")
-        return size, descriptors
+        return size, min(size, len(space)), descriptors
 
     def flush(self) -> None:
         """Send what the socket takes now; `write` sees to the rest."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from udfstore.server.handed import Copies
+from udfstore.server.incoming import Pool
 from udfstore.server.limits import ServerLimits
 from udfstore.service import Service
 
@@ -35,10 +36,13 @@ class Rooms:
     """Wakes who waits for followers after each change of the register."""
     news: dict[tuple[str, int, int], tuple[Sequence[Any], int]] = field(default_factory=dict)
     """What watches of a prefix that stand at a revision are told at another: pages, and where they stand then."""
+    pool: Pool = field(init=False)
+    """Memory for what is too long to come in one read."""
     hashes: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HASHES))
     copies: Copies = field(init=False)
 
     def __post_init__(self) -> None:
+        self.pool = Pool(self.limits.chunk_bytes)
         self.copies = Copies(self.limits.progress_seconds)
 
     async def reading(self, do: Callable[[*_Args], _Result], *args: *_Args) -> _Result:

@@ -40,7 +40,7 @@ from udfstore.session.outbox import Outbox
 from udfstore.session.tokens import Token, Tokens
 from udfstore.session.values import claim_from_pb
 from udfstore.wire import codec, limits
-from udfstore.wire.framing import Frame, FrameReader
+from udfstore.wire.framing import Frame, FrameReader, Memory, fresh
 
 ENDED_EARLY = 1024
 """How many calls that ended before their content did are remembered: their late chunks are dropped in silence."""
@@ -84,8 +84,8 @@ class _OpenCall:
 class HostSession:
     """One conversation, seen from the host. Feed it what comes, send what `outbox` holds."""
 
-    def __init__(self, welcome: Welcome, plain_bytes: int = limits.PLAIN_BYTES) -> None:
-        """`plain_bytes`: the largest state that a node may send inside its answer."""
+    def __init__(self, welcome: Welcome, plain_bytes: int = limits.PLAIN_BYTES, memory: Memory = fresh) -> None:
+        """`plain_bytes`: the largest state that a node may send inside its answer. `memory`: see `FrameReader`."""
         self.outbox = Outbox()
         self.tokens = Tokens()
         self.state = State.GREETING
@@ -96,7 +96,7 @@ class HostSession:
         """Whether both sides said that they take them."""
         self._welcome = welcome
         self._hosted = Hosted(plain_bytes)
-        self._frames = FrameReader(limits.of_strangers())
+        self._frames = FrameReader(limits.of_strangers(), memory)
         self._calls: dict[int, _OpenCall] = {}
         self._last = 0
         self._ended_early: dict[int, None] = {}
@@ -131,14 +131,21 @@ class HostSession:
 
     # --- what comes ---
 
-    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = ()) -> Iterator[HostEvent]:
-        """The events that `data` completes, in order; take them all.
+    @property
+    def space(self) -> memoryview:
+        """Where the next bytes belong, as far as that is known: the rest of a long frame."""
+        return self._frames.space
 
-        `tokens` are the descriptors that came with `data`. They are this session's, until an event hands one on.
+    def receive(
+        self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = (), placed: int = 0
+    ) -> Iterator[HostEvent]:
+        """The events that `data` completes, behind `placed` bytes that are in `space` already, in order; take them all.
+
+        `tokens` are the descriptors that came with the bytes. They are this session's, until an event hands one on.
         Raises `ProtocolError` when the conversation cannot go on.
         """
         self.tokens.put(tokens)
-        for frame in self._frames.receive(data):
+        for frame in self._frames.receive(data, placed):
             event = self._on_frame(frame)
             if event is not None:
                 yield event

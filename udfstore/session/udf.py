@@ -104,15 +104,22 @@ class UdfSession:
 
     # --- what comes ---
 
-    def receive(self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = ()) -> Iterator[UdfEvent]:
-        """The events that `data` completes, in order; take them all.
+    @property
+    def space(self) -> memoryview:
+        """Where the next bytes belong, as far as that is known: the rest of a long frame."""
+        return self._frames.space
 
-        `tokens` are the descriptors that came with `data`. They are this session's, until an event hands one on.
+    def receive(
+        self, data: bytes | bytearray | memoryview, tokens: Iterable[Token] = (), placed: int = 0
+    ) -> Iterator[UdfEvent]:
+        """The events that `data` completes, behind `placed` bytes that are in `space` already, in order; take them all.
+
+        `tokens` are the descriptors that came with the bytes. They are this session's, until an event hands one on.
         Raises `ProtocolError` when the conversation cannot go on, `Unsupported` when the host speaks another version of
         the protocol, and the host's own error when it ended the conversation.
         """
         self.tokens.put(tokens)
-        for frame in self._frames.receive(data):
+        for frame in self._frames.receive(data, placed):
             event = self._on_frame(frame)
             if event is not None:
                 yield event

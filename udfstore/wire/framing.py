@@ -2,12 +2,13 @@
 
 Theory of operation. The first bytes of a frame tell its length and, from the envelope's first key, its kind. Both are
 judged against the link's limits before memory is taken for the rest. A frame that lies whole in what was received is
-cut out of it; of a larger one the parts are copied to their place in a buffer of exactly its size, once.
+cut out of it. A larger one gets memory of its own, and whoever reads may put the rest of it there himself (`space`),
+so that long content is copied by the kernel alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from udfstore.errors import ProtocolError, TooLarge
@@ -31,16 +32,27 @@ class FrameTooLarge(ProtocolError, TooLarge):
     """A frame is longer than its kind may be on this link."""
 
 
+Memory = Callable[[int], memoryview]
+"""Gives so many writable bytes."""
+
+
+def fresh(size: int) -> memoryview:
+    """Memory that nobody had before."""
+    return memoryview(bytearray(size))
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames.
 
-    `limits` maps each kind (field number) that the link may carry to the most bytes of its envelope.
+    `limits` maps each kind (field number) that the link may carry to the most bytes of its envelope. `memory` is
+    asked for that of a frame that comes in parts; it is then whoever's who takes the frame.
     """
 
-    def __init__(self, limits: Mapping[int, int]) -> None:
+    def __init__(self, limits: Mapping[int, int], memory: Memory = fresh) -> None:
         self.limits = limits
+        self._memory = memory
         self._head = bytearray()
-        self._body = bytearray()
+        self._body = fresh(0)
         self._filled = 0
         self._kind = 0
         self.count = 0
@@ -51,22 +63,26 @@ class FrameReader:
         """The number of the frame that has begun and not ended, counted from 1; 0 between frames."""
         return self.count + 1 if self._head or self._body else 0
 
-    def receive(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
+    @property
+    def space(self) -> memoryview:
+        """Where the next bytes of the stream belong: the rest of a long frame that has begun; else empty."""
+        return self._body[self._filled :]
+
+    def receive(self, data: bytes | bytearray | memoryview, placed: int = 0) -> Iterator[Frame]:
         """The frames that `data` completes, in order. The caller takes them all before it receives again.
 
-        Raises `ProtocolError` at the first byte that cannot be right; the stream is of no use after that.
+        `placed` bytes came before `data`, and were put into `space` already. Raises `ProtocolError` at the first byte
+        that cannot be right; the stream is of no use after that.
         """
         view = memoryview(data)
+        if placed:
+            yield from self._fill(placed)
         while len(view):
             if self._body:
                 taken = min(len(view), len(self._body) - self._filled)
                 self._body[self._filled : self._filled + taken] = view[:taken]
-                self._filled += taken
                 view = view[taken:]
-                if self._filled == len(self._body):
-                    body, self._body = self._body, bytearray()
-                    self.count += 1
-                    yield Frame(self._kind, memoryview(body))
+                yield from self._fill(taken)
                 continue
             if self._head:
                 held = len(self._head)
@@ -90,9 +106,17 @@ class FrameReader:
                 self.count += 1
                 yield Frame(self._kind, envelope)
             else:
-                self._body = bytearray(length)
+                self._body = self._memory(length)
                 self._body[: len(envelope)] = envelope
                 self._filled = len(envelope)
+
+    def _fill(self, size: int) -> Iterator[Frame]:
+        """So many bytes more of the body are in their place."""
+        self._filled += size
+        if self._filled == len(self._body):
+            body, self._body = self._body, fresh(0)
+            self.count += 1
+            yield Frame(self._kind, body)
 
     def end(self) -> None:
         """The stream has ended. Raises `ProtocolError` when that cut a frame in two."""
