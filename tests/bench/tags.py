@@ -20,11 +20,13 @@ from udfstore.model import Event
 from udfstore.refs import Prefix, Ref, Tag
 
 CROWD = 64
+AHEAD = 32
 FIRST = 100
 ENTRY_BYTES = 256
 """About what a move takes in the log."""
 APPENDED = f"floor: append {ENTRY_BYTES} bytes, fdatasync"
 ECHOED = f"floor: trio echo of {ENTRY_BYTES} bytes"
+ECHOED_AHEAD = f"{ECHOED}, {AHEAD} on their way"
 WATCHED = "bench/watched"
 
 
@@ -37,6 +39,7 @@ def tag_probes(stand: Stand) -> Iterator[list[Probe]]:
         stand.floors() as floors,
         udfstore.connect(served.socket) as store,
         Crowd(served.socket, CROWD) as crowd,
+        Crowd(served.socket, 1) as pipe,
     ):
         kept = store.save(b"what the tags name", tag="bench/one").id
 
@@ -56,6 +59,13 @@ def tag_probes(stand: Stand) -> Iterator[list[Probe]]:
             ),
             Probe.of(Row(ECHOED, Unit.PER_SECOND), lambda: echoed(floors / "echo", ENTRY_BYTES, reads)),
             Probe.of(Row("tag read", Unit.PER_SECOND, "12,000/s", ECHOED), read),
+            Probe.of(
+                Row(ECHOED_AHEAD, Unit.PER_SECOND), lambda: echoed(floors / "echo", ENTRY_BYTES, reads, ahead=AHEAD)
+            ),
+            Probe.of(
+                Row(f"tag read, {AHEAD} on their way", Unit.PER_SECOND, "12,000/s", ECHOED_AHEAD),
+                lambda: reads / pipe.run(reading("bench/one", reads // AHEAD), AHEAD),
+            ),
         ]
 
 
