@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def busy_probes(stand: Stand) -> Iterator[list[Probe]]:
                 beside = [stack.enter_context(traffic("load", served.socket, big, loaders))] if loaders else []
                 given = (served.socket, big, size, transfers, stand.sizes.keepalives)
                 shared = stack.enter_context(traffic("share", *given))
-                while shared.poll() is None:
+                while not _tells(shared):
                     reads.append(read())
                     if len(reads) % READS_PER_MOVE == 0:
                         moves.append(moved())
@@ -99,6 +100,11 @@ def traffic(role: str, *given: object) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def _tells(process: subprocess.Popen[str]) -> bool:
+    """Whether it has come to its end: what it found may be more than a pipe holds, so that it waits to be heard."""
+    return bool(select.select([process.stdout], [], [], 0)[0])
 
 
 def _told(process: subprocess.Popen[str]) -> dict[str, Any]:
