@@ -16,6 +16,7 @@ from tests.bench.busy import busy_probes
 from tests.bench.command import command_probes
 from tests.bench.content import content_probes
 from tests.bench.descriptors import descriptor_probes
+from tests.bench.gains import gain_probes
 from tests.bench.machine import describe
 from tests.bench.memory import memory_probes
 from tests.bench.over_http import http_probes
@@ -41,6 +42,7 @@ GROUPS: dict[str, Callable[[Stand], AbstractContextManager[list[Probe]]]] = {
     "year": year_probes,
     "command": command_probes,
     "relay": relay_probes,
+    "gains": gain_probes,
 }
 ONCE = {"memory", "year"}
 """Groups that give a peak or a size, not a rate: one round, and nothing to warm up."""

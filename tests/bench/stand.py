@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Self
 
 SERVE = (sys.executable, "-m", "udfstore", "serve")
+WITHOUT = (sys.executable, "-m", "tests.bench.without")
 FLOORS = (sys.executable, "-m", "tests.bench.floors")
 FOLDER = ".bench"
 START_SECONDS = 600
@@ -113,13 +114,17 @@ class Stand:
         shutil.rmtree(self.folder)
 
     @contextmanager
-    def server(self, *flags: str, root: Path | None = None) -> Iterator[Served]:
-        """A fresh store and its server; or a server on the store at `root`, which is kept."""
+    def server(self, *flags: str, root: Path | None = None, without: Sequence[str] = ()) -> Iterator[Served]:
+        """A fresh store and its server; or a server on the store at `root`, which is kept.
+
+        `without`: optimisations that are taken out of it, as `tests.bench.without` names them.
+        """
+        serve = (*WITHOUT, *without, "serve") if without else SERVE
         fresh, path = self.folder / f"root{self._started}", self.folder / f"{self._started}.sock"
         place = root or fresh
         begun = perf_counter()
         try:
-            with self._process(*SERVE, "--root", str(place), "--socket", str(path), *flags) as pid:
+            with self._process(*serve, "--root", str(place), "--socket", str(path), *flags) as pid:
                 seconds = perf_counter() - begun
                 with self._beside(pid):
                     yield Served(path, pid, place, seconds)

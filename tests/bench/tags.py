@@ -101,17 +101,6 @@ def watch_probes(stand: Stand) -> Iterator[list[Probe]]:
     """Move a tag that many watch."""
     watchers = stand.sizes.watchers
     with stand.server() as served, watching(served, watchers) as (crowd, kept):
-
-        def reached() -> tuple[float, float]:
-            first, last = [], []
-            for _ in range(stand.sizes.watched_moves):
-                started = perf_counter()
-                crowd.begin(watchers, lambda talk: iter([move(talk, WATCHED, kept)]), lambda items: None)
-                delays = [1000 * (came - started) for came in crowd.arrivals(range(watchers + 1))]
-                first += delays[:FIRST]
-                last += delays
-            return percentile(first, 99), percentile(last, 99)
-
         label = f"a tag move reaches {watchers:,} watchers"
         yield [
             Probe(
@@ -119,9 +108,21 @@ def watch_probes(stand: Stand) -> Iterator[list[Probe]]:
                     Row(f"{label}: the first {FIRST}, 99th percentile", Unit.MILLISECONDS, "5 ms"),
                     Row(f"{label}: all, 99th percentile", Unit.MILLISECONDS, "50 ms"),
                 ),
-                reached,
+                lambda: reached(crowd, kept, watchers, stand.sizes.watched_moves),
             )
         ]
+
+
+def reached(crowd: Crowd, kept: BlobId, watchers: int, moves: int) -> tuple[float, float]:
+    """Milliseconds, 99th percentile, until moves have reached the first of those who watch, and all of them."""
+    first, last = [], []
+    for _ in range(moves):
+        started = perf_counter()
+        crowd.begin(watchers, lambda talk: iter([move(talk, WATCHED, kept)]), lambda items: None)
+        delays = [1000 * (came - started) for came in crowd.arrivals(range(watchers + 1))]
+        first += delays[:FIRST]
+        last += delays
+    return percentile(first, 99), percentile(last, 99)
 
 
 @contextmanager
