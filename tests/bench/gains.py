@@ -185,6 +185,8 @@ GAINS = (
     Gain("shared pages", (WATCHED,), plain=("shared-pages",)),
     Gain("descriptors", (OPEN, OPEN_BIG, LOAD_BY_FILE, SAVE_FILE), plain=("descriptors",)),
     Gain(CLONING, (SAVE_FILE,), plain=("clone",)),
+    Gain("reading in place", (SAVE_BIG,), plain=("reading-in-place",)),
+    Gain("used memory", (SAVE_BIG,), plain=("used-memory",)),
     Gain("early writing", (SAVE_BIG,), plain=("writeback",)),
     Gain("hashing beside", (SAVE_BIG,), plain=("hashing-beside",)),
     Gain("reserved space", (SAVE_BIG,), flags=("--preallocate-from", "1TiB")),
@@ -195,6 +197,7 @@ GAINS = (
     Gain("the client's second chunk", (SAVE_BIG,), plain=("client-second-chunk",), client=True),
     Gain("the client's socket buffer", (SAVE_BIG,), plain=("client-buffers",), client=True),
     Gain("the client's window", (LOAD_BIG,), plain=("client-window",), client=True),
+    Gain("the client's reading in place", (LOAD_BIG,), plain=("client-reading-in-place",), client=True),
     Gain("the client's hashing beside", (LOAD_BIG,), plain=("client-hashing-beside",), client=True),
 )
 """docs/performance.md says what each is, and what is done without it."""
