@@ -173,7 +173,7 @@ class Gain:
 
 CLONING = "shared blocks"
 GAINS = (
-    Gain("the journal", (SAVE, SAVES), flags=("--small-bytes", "1")),
+    Gain("the journal", (SAVE, SAVES), flags=("--small-bytes", "0")),
     Gain("one sync for all", (SAVES, MOVES), plain=("groups",)),
     Gain("handing over", (SAVE, SAVES), plain=("handing-over",)),
     Gain("one piece", (SAVE,), plain=("one-piece",), base=("handing-over",)),

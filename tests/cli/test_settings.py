@@ -70,6 +70,11 @@ def test_sizes_may_have_units_and_paths_a_home(file: Path, monkeypatch: pytest.M
     assert read({"root": "~/store"}, None).root == Path("/home/ada/store")
 
 
+@pytest.mark.parametrize("name", ["floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from", "small_bytes"])
+def test_what_nothing_switches_off_may_be_nothing(name: str) -> None:
+    assert getattr(read({name: "0"}, None).store_limits, name) == 0
+
+
 @pytest.mark.parametrize(
     ("given", "group", "mode"),
     [(None, None, 0o600), (None, "udf", 0o660), ("0666", None, 0o666), ("640", "udf", 0o640)],
