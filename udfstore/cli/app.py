@@ -49,6 +49,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("tags", "udfstore log models/pump"),
     "rollback": ("tags", "udfstore rollback models/pump --note 'false alarms since noon'"),
     "untag": ("tags", "udfstore untag models/old"),
+    "hold": ("tags", "udfstore hold models/pump --note 'the inspector looks at it until Friday'"),
+    "release": ("tags", "udfstore release models/pump"),
     "watch": ("tags", "udfstore watch models/ --json"),
     "why": ("content", "udfstore why ab12cd34"),
     "follow": ("follow", "udfstore follow models/pump -o model.onnx -- python3 score.py model.onnx"),

@@ -38,11 +38,15 @@ RESTART = "restart the server when the cause is mended"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a judge has before it. Whatever it writes to the catalog itself needs no record to be made again."""
+    """What a judge has before it. Whatever it writes to the catalog itself needs no record to be made again.
+
+    `require` makes FORMAT say that a release must know a feature.
+    """
 
     catalog: Catalog
     files: Files
     now_ns: int
+    require: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Committer:
         *,
         clock: Callable[[], int],
         release_reserve: Callable[[], bool],
+        require: Callable[[str], None],
         problem: str = "",
         meters: StoreMeters | None = None,
         lander: Lander | None = None,
@@ -106,6 +111,7 @@ class Committer:
         self.revision = catalog.view.head().revision
         self._log, self._catalog, self._files, self._limits = log, catalog, files, limits
         self._clock, self._release_reserve = clock, release_reserve
+        self._require = require
         self._meters = meters or StoreMeters()
         self._lander = lander
         self._wake = threading.Condition()
@@ -254,7 +260,7 @@ class Committer:
     def _judge(self, jobs: Iterable[Job], refusal: UdfstoreError | None) -> _Round:
         self._catalog.begin()
         round = _Round(self._catalog.view.head().revision + 1, [], [])
-        desk = Desk(self._catalog, self._files, self._clock())
+        desk = Desk(self._catalog, self._files, self._clock(), self._require)
         for job in jobs:
             if job.small is not None and job.small.refusal is not None:
                 round.settled.append((job, _raising(job.small.refusal)))

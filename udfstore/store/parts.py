@@ -67,6 +67,7 @@ class Parts:
                 limits,
                 clock=clock,
                 release_reserve=self.reserve.release,
+                require=self._require,
                 problem=problem,
                 meters=self.meters,
                 lander=Lander(self.layout, self.files, journal, limits) if journal else None,

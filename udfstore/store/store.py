@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from udfstore import admin
-from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Saved, Untag, Used
+from udfstore.calls import Delete, Deleted, Hold, Move, Moved, Noted, Release, Rollback, Saved, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
@@ -295,7 +295,9 @@ class Store(Reads):
     # --- changes ---------------------------------------------------------------------------------------------------
 
     @overload
-    def submit(self, call: Move | Rollback | Untag, author: Author, *, reserved: bool = False) -> Future[Moved]: ...
+    def submit(
+        self, call: Move | Rollback | Untag | Hold | Release, author: Author, *, reserved: bool = False
+    ) -> Future[Moved]: ...
     @overload
     def submit(self, call: Delete, author: Author, *, reserved: bool = False) -> Future[Deleted]: ...
     @overload
