@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "untag": ("tags", "udfstore untag models/old"),
     "hold": ("tags", "udfstore hold models/pump --note 'the inspector looks at it until Friday'"),
     "release": ("tags", "udfstore release models/pump"),
+    "sign": ("signing", "udfstore sign models/pump@8 models/prod/pump --key private.pem"),
     "watch": ("tags", "udfstore watch models/ --json"),
     "why": ("content", "udfstore why ab12cd34"),
     "follow": ("follow", "udfstore follow models/pump -o model.onnx -- python3 score.py model.onnx"),

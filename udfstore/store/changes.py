@@ -161,6 +161,7 @@ def _step(bench: _Bench, step: Step, head: Entry | None) -> tuple[Part, list[Blo
         labels=_labels(step.labels, source),
         links=links,
     )
+    bench.desk.signers.check(step.tag, found.id, part.labels)
     return part, rows
 
 
@@ -184,6 +185,8 @@ def _rollback(bench: _Bench, call: Rollback) -> Decision:
         labels=_labels(call.labels, source),
         links=source.links,
     )
+    assert source.id is not None
+    bench.desk.signers.check(call.tag, source.id, part.labels)
     return bench.moved(call.note, [part], [head], rows, skipped)
 
 
