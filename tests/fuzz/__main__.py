@@ -24,7 +24,8 @@ def main(target: str, *options: str) -> None:
         for number, seed in enumerate(fuzz_kit.seeds(target)):
             Path(name, str(number)).write_bytes(seed)
         into, other = (kept, found) if "-merge=1" in options else (found, kept)
-        atheris.Setup([sys.argv[0], *options, str(into), str(other), name], fuzz_kit.TARGETS[target])
+        again = f"{sys.executable} -m tests.fuzz {target}"  # a merge runs itself, by a shell
+        atheris.Setup([again, *options, str(into), str(other), name], fuzz_kit.TARGETS[target])
         atheris.Fuzz()
 
 

@@ -141,7 +141,7 @@ def texts(draw: st.DrawFn, like: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.data())
 def test_a_reader_takes_a_text_or_refuses_it(name: str, data: st.DataObject) -> None:
     reader = READERS[name]
@@ -160,7 +160,7 @@ def test_texts_like_those_in_use_are_taken(name: str) -> None:
         READERS[name].read(text)
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=100, deadline=None)
 @given(texts(READERS["line protocol"].like))
 def test_a_point_that_was_read_is_read_again_as_it_was(line: str) -> None:
     try:
@@ -172,7 +172,7 @@ def test_a_point_that_was_read_is_read_again_as_it_was(line: str) -> None:
         assert Reading().point(again, lambda: 0) == point
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(
     st.sampled_from(sorted(config.Everything.model_fields)),
     st.text(st.characters(exclude_characters="\0"), max_size=20),
@@ -192,7 +192,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("text")
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=150, deadline=None)
 @given(texts((FILE,)))
 def test_a_configuration_is_settings_or_a_usage_error(folder: Path, text: str) -> None:
     (folder / "config.toml").write_bytes(raw(text))
@@ -200,7 +200,7 @@ def test_a_configuration_is_settings_or_a_usage_error(folder: Path, text: str) -
         assert config.read({}, folder / "config.toml", {}).server_limits
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=100, deadline=None)
 @given(texts(('{"version": 1, "tokens": [{"name": "ci", "can": "read", "added": 5, "hash": "' + ID + '"}]}',)))
 def test_tokens_are_read_or_damaged(folder: Path, text: str) -> None:
     (folder / "tokens.json").write_bytes(raw(text))
