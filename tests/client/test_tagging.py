@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kit import ServerProcess
 
+import udfstore
 from udfstore import BlobId, Conflict, Gone, NotFound, UsageError
 
 Content = Callable[..., bytes]
@@ -277,3 +279,13 @@ def test_a_held_tag_stays_until_its_release(store: Any, unique: str, content: Co
         store.release(name)
     with pytest.raises(UsageError, match="why"):
         store.hold(name, "")
+
+
+def test_a_hold_outlasts_the_server_that_took_it(own_server: ServerProcess) -> None:
+    with udfstore.connect(own_server.socket) as store:
+        store.save(b"1", tag="x")
+        store.hold("x", "audit")
+        own_server.restart()
+        with pytest.raises(Conflict, match="'audit'"):
+            store.untag("x")
+        assert not store.release("x").held
