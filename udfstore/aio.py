@@ -274,6 +274,14 @@ class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
         call = calls.Untag((arguments.tag(name),), (expected_version,), note, arguments.request())
         return (await self._change(call)).entries[0]
 
+    async def hold(self, name: Tag | str, note: str) -> Entry:
+        """Keep a tag where it is: until `release`, every move of it is a `Conflict` that says `note`."""
+        return (await self._change(calls.Hold(arguments.tag(name), note, arguments.request()))).entries[0]
+
+    async def release(self, name: Tag | str, *, note: str = "") -> Entry:
+        """Let a held tag move again. `Conflict` where it is not held."""
+        return (await self._change(calls.Release(arguments.tag(name), note, arguments.request()))).entries[0]
+
     def watch(self, prefix: str = "", *, since: int | None = None, epoch: int = 0) -> AsyncGenerator[Event]:
         """Events of all tags below a prefix, or of one tag, for ever; with no gap and no repeat over reconnects."""
         return self._watch(calls.Watch(Prefix.parse(prefix), since, epoch))

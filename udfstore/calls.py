@@ -229,6 +229,25 @@ class Untag:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep a tag where it is: until its release it is not moved, rolled back or deleted (`Conflict`)."""
+
+    tag: Tag
+    note: str
+    """Why; told to whoever wants to move it."""
+    request: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let a held tag move again. `Conflict` where it is not held."""
+
+    tag: Tag
+    note: str = ""
+    request: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """The record that a change made: its new entries, and beside each, in brief, the one it took the place of.
 
@@ -354,7 +373,7 @@ class Session:
 
 ContentCall = Save | Load
 StreamCall = ListBlobs | ListTags | History | Watch | Sessions | tasks.StreamCall | admin.StreamCall
-ChangeCall = Move | Rollback | Untag | Delete | Used | tasks.ChangeCall
+ChangeCall = Move | Rollback | Untag | Hold | Release | Delete | Used | tasks.ChangeCall
 PlainCall = Stat | Verify | Why | Missing | GetTag | Status | tasks.PlainCall | admin.PlainCall | ChangeCall
 Call = ContentCall | StreamCall | PlainCall
 

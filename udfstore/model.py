@@ -105,6 +105,7 @@ class Entry:
 
     `id` is None where the entry is a deletion (then `size` is 0). `origin` is the version of the same tag that a
     rollback went back to, 0 for none; `source` the ref as it was given. `links` are the blobs that this blob refers to.
+    `held`: the tag stays here until its release, as `author` wants it and `note` says why.
     """
 
     tag: str
@@ -119,6 +120,7 @@ class Entry:
     origin: int = 0
     source: str = ""
     links: tuple[BlobId, ...] = ()
+    held: bool = False
 
     @property
     def time(self) -> datetime:

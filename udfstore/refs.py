@@ -36,6 +36,7 @@ _ESCAPE = r"~[0-9a-f]{2}"
 _NAME = rf"(?:[A-Za-z0-9_]|{_ESCAPE})(?:[A-Za-z0-9._-]|{_ESCAPE})*"
 _SNAPSHOT_TAG = re.compile(rf"{SNAPSHOTS}{_NAME}(?:/{_NAME})*", re.ASCII)
 _SHORT = re.compile(r"(sha256:)?([0-9a-f]{8,63})", re.ASCII)
+_PATTERN = re.compile(r"[A-Za-z0-9._~*/-]+", re.ASCII)
 _VERSION = re.compile(r"-?[1-9][0-9]{0,17}", re.ASCII)
 
 
@@ -70,6 +71,26 @@ class Tag:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Some tags: `*` stands for any text without `/`, and `**` for any text."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Check a pattern. Raises `UsageError` for one that fits no tag."""
+        if _PATTERN.fullmatch(text) is None:
+            raise UsageError("not a pattern of tags", expected="models/prod/* or models/**", got=repr(text[:80]))
+        return cls(text)
+
+    def fits(self, tag: str) -> bool:
+        """Whether that tag is one of them."""
+        parts = re.split(r"(\*\*|\*)", self.text)
+        regex = "".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts)
+        return re.fullmatch(regex, tag) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,12 @@ def silent(_: int) -> Callable[[int], object]:
 
 
 def fill(store: BaseStore) -> None:
-    """Tags that moved, were rolled back and deleted, links, a blob without a name, one that is gone, an empty one."""
+    """Tags moved, rolled back, deleted and held, links, a blob without a name, one that is gone, an empty one."""
     for number in range(40):
         store.save(b"model %d" % number * 50, tag=f"models/{number % 7}", note=f"the {number}th", labels={"n": "1"})
     store.rollback("models/3")
     store.untag("models/4")
+    store.hold("models/5", "audit")
     store.save(b"manifest", tag="linking", links=[store.save(b"linked").id])
     store.save(b"no name")
     store.save(b"", tag="empty")

@@ -129,11 +129,12 @@ def test_json_names_every_field_of_an_entry() -> None:
         "origin": 0,
         "source": "",
         "links": [str(OTHER)],
+        "held": False,
     }
 
 
 def test_json_of_an_entry_in_brief_leaves_out_what_is_not_known() -> None:
-    known = {"tag", "version", "id", "size", "revision", "time", "origin", "source"}
+    known = {"tag", "version", "id", "size", "revision", "time", "origin", "source", "held"}
     assert set(plain.plain(Kept(BlobInfo(ID, 3), (ENTRY.brief,), ()))["named"][0]) == known
 
 

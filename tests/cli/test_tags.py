@@ -165,3 +165,35 @@ def test_watch_takes_only_ids_of_events(udfstore: Run, server: Path, since: str)
 def test_watch_from_beyond_the_head_is_a_conflict(udfstore: Run, server: Path) -> None:
     assert udfstore("watch", "--since", "1-999999", "--socket", server).status == 4
     assert udfstore("watch", "--since", "7-0", "--socket", server).status == 4
+
+
+def test_hold_says_who_and_why_until_release(
+    udfstore: Run, store: list[str], name: str, versions: list[str], tmp_path: Path
+) -> None:
+    held = udfstore("hold", name, "--note", "audit until Friday", *store)
+    assert (held.status, held.text) == (0, "")
+    same = short(versions[2])
+    assert held.err.startswith(f"{name}: 3 -> 4 ({same} -> {same})  undo: udfstore release {name}")
+    (tmp_path / "new").write_text(f"{name} new")
+    for change in (
+        ["tag", name, f"{name}@1"],
+        ["put", tmp_path / "new", "--tag", name],
+        ["rollback", name],
+        ["untag", name],
+        ["hold", name, "--note", "me too"],
+    ):
+        refused = udfstore(*change, *store)
+        assert refused.status == 4
+        assert f"{name} is held at version 4 by " in refused.err
+        assert f"'audit until Friday'; first: udfstore release {name}" in refused.err
+    for shown in ("ls", "log"):
+        assert "held: audit until Friday" in udfstore(shown, name, *store).text.splitlines()[0]
+    assert "held" in udfstore("stat", name, *store).text
+    assert udfstore("stat", name, "--json", *store).json["entry"]["held"] is True
+
+    released = udfstore("release", name, "--json", *store)
+    assert (released.json["version"], released.json["held"], released.json["id"]) == (5, False, versions[2])
+    assert f"undo: udfstore hold {name} --note 'audit until Friday'" in released.err
+    assert udfstore("rollback", name, *store).status == 0
+    assert udfstore("release", name, *store).status == 4
+    assert udfstore("hold", name, *store).status == 2

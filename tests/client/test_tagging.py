@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kit import ServerProcess
 
+import udfstore
 from udfstore import BlobId, Conflict, Gone, NotFound, UsageError
 
 Content = Callable[..., bytes]
@@ -245,3 +247,45 @@ def test_the_store_says_how_it_is(store: Any, unique: str, content: Content) -> 
     )
     assert health.revision == store.get_tag(f"{unique}/x").revision
     assert store.epoch == 1
+
+
+def test_a_held_tag_stays_until_its_release(store: Any, unique: str, content: Content) -> None:
+    name = f"{unique}/x"
+    three_versions(store, name, content)
+    held = store.hold(name, "the inspector looks at it")
+    assert (held.version, held.held, held.note, held.id) == (
+        4,
+        True,
+        "the inspector looks at it",
+        BlobId.of(content(3)),
+    )
+    assert store.get_tag(name) == held == store.stat(name).entry
+    for attempt in (
+        lambda: store.save(content(4), tag=name),
+        lambda: store.tag(name, f"{name}@1"),
+        lambda: store.move({f"{unique}/y": name, name: f"{name}@1"}),
+        lambda: store.rollback(name),
+        lambda: store.untag(name),
+        lambda: store.hold(name, "again"),
+    ):
+        with pytest.raises(Conflict, match=r"held at version 4 by .*'the inspector looks at it'"):
+            attempt()
+    assert store.load(BlobId.of(content(4))) == content(4)
+    released = store.release(name, note="done")
+    assert (released.version, released.held, released.note) == (5, False, "done")
+    assert store.rollback(name).origin == 2
+    assert [entry.held for entry in store.history(name)] == [False, False, True, False, False, False]
+    with pytest.raises(Conflict, match="not held"):
+        store.release(name)
+    with pytest.raises(UsageError, match="why"):
+        store.hold(name, "")
+
+
+def test_a_hold_outlasts_the_server_that_took_it(own_server: ServerProcess) -> None:
+    with udfstore.connect(own_server.socket) as store:
+        store.save(b"1", tag="x")
+        store.hold("x", "audit")
+        own_server.restart()
+        with pytest.raises(Conflict, match="'audit'"):
+            store.untag("x")
+        assert not store.release("x").held

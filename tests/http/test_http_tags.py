@@ -209,3 +209,25 @@ def test_times_are_told_as_rfc_3339_has_them(api: httpx.Client, unique: str, ids
     assert before is not None
     assert before <= told
     assert datetime.fromisoformat(told).tzinfo is UTC
+
+
+def test_a_held_tag_answers_409_until_its_release(api: httpx.Client, unique: str, ids: list[str]) -> None:
+    put(api, unique, ids[0])
+    held = api.post("/v1/tags:hold", json={"tag": unique, "note": "audit"})
+    assert (held.status_code, held.json()["entries"][0]["held"]) == (200, True)
+    assert api.get(f"/v1/tags/{unique}").json() == held.json()["entries"][0]
+    for refused in (
+        put(api, unique, ids[1]),
+        put(api, unique, ids[1], match='"2"'),
+        api.delete(f"/v1/tags/{unique}"),
+        api.post("/v1/tags:rollback", json={"tag": unique}),
+        api.post("/v1/tags:hold", json={"tag": unique, "note": "me too"}),
+    ):
+        assert "'audit'" in problem(refused, 409, "conflict")["detail"]
+    for condition in ({"match": '"1"'}, {"none_match": "*"}):
+        problem(put(api, unique, ids[1], **condition), 412, "conflict")
+    assert api.post("/v1/tags:hold", json={"tag": unique}).status_code == 422
+    released = api.post("/v1/tags:release", json={"tag": unique}).json()["entries"][0]
+    assert (released["version"], released["held"], released["id"]) == (3, False, ids[0])
+    assert put(api, unique, ids[1]).json()["version"] == 4
+    problem(api.post("/v1/tags:release", json={"tag": unique}), 409, "conflict")

@@ -90,6 +90,27 @@ def test_a_version_that_was_rolled_back_since_says_so(
     assert not browser.get_by_role("button", name=re.compile("^Roll back")).count()
 
 
+def test_a_held_tag_says_so_and_has_no_button(browser: Any, somebody: Callable[..., Store], unique: str) -> None:
+    store, tag = somebody("Ada"), f"{unique}/x"
+    versions(store, tag)
+    store.hold(tag, "the inspector looks at it")
+    browser.goto(f"/tags?under={unique}/")
+    assert "held the inspector looks at it" in text(browser, "#tree")
+    for address in (f"/tags/{tag}", f"/tags/{tag}@2"):
+        browser.goto(address)
+        told = text(browser, "#newest")
+        assert "Ada (claimed)" in told
+        assert "held the inspector looks at it" in told
+        assert f"udfstore release {tag}" in told
+        assert not browser.get_by_role("link", name=re.compile("^(Roll b|B)ack to")).count()
+    browser.goto(f"/rollback?tag={tag}")
+    assert "The tag is held" in text(browser)
+    assert not browser.get_by_role("button", name=re.compile("^Roll back")).count()
+    store.release(tag)
+    browser.goto(f"/tags/{tag}")
+    assert browser.get_by_role("link", name="Roll back to the version before").count() == 1
+
+
 def test_an_alert_about_a_version_that_was_made_by_a_rollback_leads_to_the_button(
     browser: Any, somebody: Callable[..., Store], unique: str
 ) -> None:

@@ -115,6 +115,13 @@ def untag(store: BaseStore) -> None:
     assert store.get_tag("transcripts/untag@1").version == 1
 
 
+def hold(store: BaseStore) -> None:
+    saved(store, "hold")
+    assert store.hold("transcripts/hold", "audit").held
+    failing(Conflict, lambda: store.untag("transcripts/hold"))
+    assert not store.release("transcripts/hold").held
+
+
 def get_tag(store: BaseStore) -> None:
     saved(store, "get-tag", "get-tag 1")
     saved(store, "get-tag", "get-tag 2")
@@ -172,6 +179,7 @@ CLIENTS: dict[str, Callable[[BaseStore], object]] = {
     "move-conflict": move_conflict,
     "rollback": rollback,
     "untag": untag,
+    "hold": hold,
     "get-tag": get_tag,
     "list-blobs": lambda store: (store.save(content("list-blobs")), list(store.blobs())),
     "list-tags": list_tags,

@@ -164,6 +164,7 @@ entries = st.builds(
     numbers,
     words,
     id_lists,
+    st.booleans(),
 )
 infos = st.builds(
     BlobInfo, ids, numbers, times, times, st.lists(words, max_size=3).map(tuple), numbers, st.one_of(st.none(), entries)
@@ -263,6 +264,8 @@ CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
     calls.Move: st.builds(calls.Move, st.lists(steps, min_size=1, max_size=3).map(tuple), words, requests),
     calls.Rollback: st.builds(calls.Rollback, tags, maybe_number, maybe_number, words, maybe_labels, requests),
     calls.Untag: untags,
+    calls.Hold: st.builds(calls.Hold, tags, words, requests),
+    calls.Release: st.builds(calls.Release, tags, words, requests),
     calls.GetTag: st.builds(calls.GetTag, refs),
     calls.ListTags: st.builds(calls.ListTags, prefixes),
     calls.History: st.builds(calls.History, tags),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from udfstore.calls import Delete, Deleted, Move, Moved, Rollback, Step, Untag
+from udfstore.calls import Delete, Deleted, Hold, Move, Moved, Release, Rollback, Step, Untag
 from udfstore.digest import BlobId
 from udfstore.model import Author, Entry
 from udfstore.refs import Ref, Tag
@@ -122,6 +122,16 @@ def rollback(store: Store, tag: str, to: int | None = None, expected: int | None
 
 def untag(store: Store, *tags: str) -> Moved:
     return store.submit(Untag(tuple(map(Tag.parse, tags)), request=request()), AUTHOR).result()
+
+
+def hold(store: Store, tag: str, note: str = "why") -> Entry:
+    (entry,) = store.submit(Hold(Tag.parse(tag), note, request()), AUTHOR).result().entries
+    return entry
+
+
+def release(store: Store, tag: str, note: str = "") -> Entry:
+    (entry,) = store.submit(Release(Tag.parse(tag), note, request()), AUTHOR).result().entries
+    return entry
 
 
 def delete(store: Store, ref: str | BlobId, *, force: bool = False, now: bool = False) -> Deleted:

@@ -297,7 +297,9 @@ def pair(root: Path) -> Iterator[tuple[Committer, Committer]]:
     committers = []
     for name in ("a", "b"):
         catalog = make(root / name, b"s" * 16)
-        committer = Committer(log, catalog, Files(layout), SMALL, clock=lambda: 1, release_reserve=lambda: False)
+        committer = Committer(
+            log, catalog, Files(layout), SMALL, clock=lambda: 1, release_reserve=lambda: False, require=str
+        )
         committer.start()
         committers.append((committer, catalog))
     (one, _), (two, _) = committers

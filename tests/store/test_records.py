@@ -45,6 +45,7 @@ moved = st.builds(
     source=text,
     labels=st.dictionaries(text, text, max_size=3),
     links=st.lists(ids, max_size=3).map(tuple),
+    held=st.booleans(),
 )
 deleted = st.builds(Part, tag=names, version=numbers, id=st.none())
 records = st.builds(

@@ -22,11 +22,13 @@ from store_kit import (
     delete,
     dump,
     forget_catalog,
+    hold,
     lose_power,
     move,
     not_synced,
     open_store,
     read,
+    release,
     removed,
     rollback,
     save,
@@ -62,6 +64,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         """Content that went with a snapshot, named by no entry: known for as long as the log tells of it."""
         self.entries: dict[str, list[bytes | None]] = {}
         self.origins: dict[str, list[int]] = {}
+        self.held: set[str] = set()
         self.rounds = 0
         self.manifests: dict[bytes, set[bytes]] = {}
         """The manifests that are kept, oldest first, and what they link."""
@@ -93,7 +96,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         history = self.entries.get(tag, [])
         live = bool(history) and history[-1] is not None
         error: Any = None
-        if expected is not None and (live if expected == 0 else len(history) != expected):
+        if tag in self.held or (expected is not None and (live if expected == 0 else len(history) != expected)):
             error = Conflict
         elif content not in self.here:
             error = self.absent(content)
@@ -112,6 +115,10 @@ class StoreAgainstModel(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 rollback(self.store, tag)
             return
+        if tag in self.held:
+            with pytest.raises(Conflict, match="held"):
+                rollback(self.store, tag)
+            return
         base = len(history) if history[-1] is None else self.origins[tag][-1] or len(history)
         others = [version for version in range(1, base) if history[version - 1] != history[-1]]
         fitting = [version for version in others if history[version - 1] in self.here]
@@ -126,12 +133,31 @@ class StoreAgainstModel(RuleBasedStateMachine):
     @rule(tag=tags)
     def untag(self, tag: str) -> None:
         history = self.entries.get(tag, [])
-        if not history or history[-1] is None:
-            with pytest.raises(Gone if history else NotFound):
+        if not history or history[-1] is None or tag in self.held:
+            with pytest.raises(Conflict if tag in self.held else Gone if history else NotFound):
                 untag(self.store, tag)
             return
         untag(self.store, tag)
         self.add(tag, None)
+
+    @rule(tag=tags)
+    def hold(self, tag: str) -> None:
+        history = self.entries.get(tag, [])
+        if not history or tag in self.held or history[-1] not in self.here:
+            with pytest.raises(Conflict if tag in self.held else Gone if history else NotFound):
+                hold(self.store, tag)
+            return
+        assert hold(self.store, tag).held
+        self.held.add(tag)
+        self.add(tag, history[-1], self.origins[tag][-1])
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        tag = data.draw(st.sampled_from(sorted(self.held)))
+        assert not release(self.store, tag).held
+        self.held.remove(tag)
+        self.add(tag, self.entries[tag][-1], self.origins[tag][-1])
 
     @rule(content=contents, force=st.booleans(), now=st.booleans())
     def delete(self, content: bytes, force: bool, now: bool) -> None:
@@ -236,6 +262,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             told = self.store.history(Tag.parse(tag))
             ids = [content and BlobId.of(content) for content in history]
             assert [(entry.version, entry.id) for entry in reversed(told)] == list(enumerate(ids, 1))
+            assert told[0].held == (tag in self.held)
             if history[-1] in self.here:
                 assert self.store.info(Ref.parse(tag)).entry == told[0]
 

@@ -508,7 +508,7 @@ class Closing(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup")
+    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "hold", "release", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -530,6 +530,8 @@ class Call(_message.Message):
     USED_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     LIST_TASKS_FIELD_NUMBER: _ClassVar[int]
     DELETE_TASK_FIELD_NUMBER: _ClassVar[int]
     LIST_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
@@ -569,6 +571,8 @@ class Call(_message.Message):
     used: Used
     status: Status
     sessions: Sessions
+    hold: Hold
+    release: Release
     list_tasks: ListTasks
     delete_task: DeleteTask
     list_snapshots: ListSnapshots
@@ -587,7 +591,7 @@ class Call(_message.Message):
     make_link: MakeLink
     read_metrics: ReadMetrics
     backup: Backup
-    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ...) -> None: ...
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call",)
@@ -932,6 +936,22 @@ class Untag(_message.Message):
     note: str
     def __init__(self, tags: _Optional[_Iterable[str]] = ..., expected: _Optional[_Iterable[int]] = ..., note: _Optional[str] = ...) -> None: ...
 
+class Hold(_message.Message):
+    __slots__ = ("tag", "note")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    note: str
+    def __init__(self, tag: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class Release(_message.Message):
+    __slots__ = ("tag", "note")
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    tag: str
+    note: str
+    def __init__(self, tag: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
 class Moved(_message.Message):
     __slots__ = ("entries", "before", "skipped", "author", "note")
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -1007,7 +1027,7 @@ class Noted(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("tag", "version", "id", "size", "revision", "time_ns", "author", "note", "labels", "origin", "source", "links")
+    __slots__ = ("tag", "version", "id", "size", "revision", "time_ns", "author", "note", "labels", "origin", "source", "links", "held")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -1027,6 +1047,7 @@ class Entry(_message.Message):
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     LINKS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     tag: str
     version: int
     id: bytes
@@ -1039,7 +1060,8 @@ class Entry(_message.Message):
     origin: int
     source: str
     links: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, tag: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[bytes] = ..., size: _Optional[int] = ..., revision: _Optional[int] = ..., time_ns: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., note: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., origin: _Optional[int] = ..., source: _Optional[str] = ..., links: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    held: bool
+    def __init__(self, tag: _Optional[str] = ..., version: _Optional[int] = ..., id: _Optional[bytes] = ..., size: _Optional[int] = ..., revision: _Optional[int] = ..., time_ns: _Optional[int] = ..., author: _Optional[_Union[Author, _Mapping]] = ..., note: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., origin: _Optional[int] = ..., source: _Optional[str] = ..., links: _Optional[_Iterable[bytes]] = ..., held: bool = ...) -> None: ...
 
 class Author(_message.Message):
     __slots__ = ("front", "uid", "gids", "pid", "program", "token", "claim")

@@ -52,7 +52,8 @@ def serve(
         socket = activation.path_of(passed, settings.socket, settings.socket_mode, settings.socket_group)
     else:
         socket = (settings.socket or place_of_socket(root)).absolute()
-    with Store(root, owner=str(socket), limits=settings.store_limits, say=_log.warning) as store:
+    limits, signers = settings.store_limits, settings.signers
+    with Store(root, owner=str(socket), limits=limits, say=_log.warning, signers=signers) as store:
         listener = Listener(socket, settings.mode, settings.socket_group, passed)
         try:
             server = Server(store, settings.server_limits)
@@ -135,7 +136,12 @@ def place_of_socket(root: Path, environ: Mapping[str, str] = os.environ) -> Path
 def _options() -> inspect.Signature:
     """An option for every setting, passed on as text: whatever its source, a setting is read in one place."""
     config = inspect.signature(serve, eval_str=True).parameters["config"]
-    return inspect.Signature([config, *map(_option, configuration.Everything.model_fields)])
+    return inspect.Signature(
+        [
+            config,
+            *map(_option, (name for name in configuration.Everything.model_fields if name not in configuration.TABLES)),
+        ]
+    )
 
 
 def _option(name: str) -> inspect.Parameter:

@@ -54,10 +54,10 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def said(entry: Entry) -> str:
-    """What an entry says of itself: where it came from, and its note."""
-    back = f"back to @{entry.origin}" if entry.origin else ""
+    """What an entry says of itself: that it is held, or where it came from; and its note."""
+    what = "held" if entry.held else f"back to @{entry.origin}" if entry.origin else ""
     note = one_line(entry.note)
-    return f"{back}: {note}" if back and note else back or note
+    return f"{what}: {note}" if what and note else what or note
 
 
 def author(someone: Author) -> str:
@@ -98,7 +98,7 @@ def blob_facts(info: BlobInfo) -> Iterator[str]:
             ("version", entry.ref),
             ("moved", when(entry.time_ns)),
             ("author", author(entry.author)),
-            ("note", one_line(entry.note)),
+            ("held" if entry.held else "note", one_line(entry.note)),
             ("labels", "  ".join(one_line(f"{key}={value}") for key, value in sorted(entry.labels.items()))),
             ("source", entry.source + (f", back to @{entry.origin}" if entry.origin else "")),
             ("links", ", ".join(link.short for link in entry.links)),
@@ -144,6 +144,10 @@ def move(before: Entry | None, after: Entry, flags: str = "") -> str:
 def undo(before: Entry | None, after: Entry) -> str:
     """The command that brings back what was before: a plain rollback where that is where it leads."""
     name = shlex.quote(after.tag)
+    if after.held:
+        return f"udfstore release {name}"
+    if before is not None and before.held:
+        return f"udfstore hold {name} --note {shlex.quote(before.note)}"
     if before is None or before.id is None:
         return f"udfstore untag {name}"
     # From an entry that went back, a plain rollback goes further back still.

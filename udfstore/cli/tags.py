@@ -1,4 +1,4 @@
-"""Commands about tags: ls, tag, log, rollback, untag, watch."""
+"""Commands about tags: ls, tag, log, rollback, untag, hold, release, watch."""
 
 from __future__ import annotations
 
@@ -100,6 +100,24 @@ def untag(
         entry = store.untag(name, note=note, expected_version=expect)
         _moved(store, entry, json, words(root, socket))
         await_followers(store, entry, wait)
+
+
+def hold(
+    name: TagWord,
+    note: Annotated[str, typer.Option("--note", metavar="WHY", help="Told to whoever is refused.", show_default=False)],
+    json: Json = False,
+    root: Root = None,
+    socket: Socket = None,
+) -> None:
+    """Keep a tag where it is: moves, rollbacks and untag are refused, and told who holds it and why, until release."""
+    with opened(root, socket) as store:
+        _moved(store, store.hold(name, note), json, words(root, socket))
+
+
+def release(name: TagWord, note: Note = "", json: Json = False, root: Root = None, socket: Socket = None) -> None:
+    """Let a held tag move again, whoever holds it."""
+    with opened(root, socket) as store:
+        _moved(store, store.release(name, note=note), json, words(root, socket))
 
 
 def _moved(store: BaseStore, entry: Entry, json: bool, flags: str) -> None:

@@ -256,6 +256,19 @@ class BaseStore(TaskCalls, AdminCalls):
         call = calls.Untag((arguments.tag(name),), (expected_version,), note, arguments.request())
         return arguments.answer(self._ask(call), calls.Moved).entries[0]
 
+    def hold(self, name: Tag | str, note: str) -> Entry:
+        """Keep a tag where it is: until `release`, every move, rollback and deletion is a `Conflict` that says `note`.
+
+        That is a version of its own, which names the same blob.
+        """
+        call = calls.Hold(arguments.tag(name), note, arguments.request())
+        return arguments.answer(self._ask(call), calls.Moved).entries[0]
+
+    def release(self, name: Tag | str, *, note: str = "") -> Entry:
+        """Let a held tag move again. `Conflict` where it is not held."""
+        call = calls.Release(arguments.tag(name), note, arguments.request())
+        return arguments.answer(self._ask(call), calls.Moved).entries[0]
+
     def watch(self, prefix: str = "", *, since: int | None = None, epoch: int = 0) -> Iterator[Event]:
         """Events of all tags below a prefix, or of one tag, for ever; with no gap and no repeat over reconnects.
 

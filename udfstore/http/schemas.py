@@ -142,6 +142,20 @@ class MoveBody(Body):
     note: Note = ""
 
 
+class HoldBody(Body):
+    """A tag to keep where it is, and why."""
+
+    tag: TagText
+    note: Annotated[Note, Field(min_length=1)]
+
+
+class ReleaseBody(Body):
+    """A held tag to release."""
+
+    tag: TagText
+    note: Note = ""
+
+
 class RollbackBody(Body):
     """A tag to move back: to version `to`, or to the one before the version whose content it has now."""
 

@@ -29,7 +29,7 @@ from udfstore.http.asking import (
 )
 from udfstore.http.house import House
 from udfstore.http.problems import problem
-from udfstore.http.schemas import MoveBody, RollbackBody, TagBody, answer
+from udfstore.http.schemas import HoldBody, MoveBody, ReleaseBody, RollbackBody, TagBody, answer
 from udfstore.http.words import PREFIX, TAG, TAG_OR_VERSION
 from udfstore.model import Caller, Entry
 from udfstore.plain import plain
@@ -80,6 +80,18 @@ async def rollback(body: RollbackBody, house: Asked, caller: Asker, number: Requ
     """Move a tag back, to a version or to the one before."""
     call = calls.Rollback(Tag.parse(body.tag), body.to, body.expected, body.note, body.labels, number)
     return answered(await house.ask(caller, call))
+
+
+@router.post("/tags:hold", responses={200: told(answer(calls.Moved), "The tag is held")})
+async def hold(body: HoldBody, house: Asked, caller: Asker, number: RequestNumber) -> Response:
+    """Keep a tag where it is: moves of it are refused, with the note, until its release."""
+    return answered(await house.ask(caller, calls.Hold(Tag.parse(body.tag), body.note, number)))
+
+
+@router.post("/tags:release", responses={200: told(answer(calls.Moved), "The tag may move again")})
+async def release(body: ReleaseBody, house: Asked, caller: Asker, number: RequestNumber) -> Response:
+    """Let a held tag move again."""
+    return answered(await house.ask(caller, calls.Release(Tag.parse(body.tag), body.note, number)))
 
 
 @router.get("/tags/{name:path}", responses={200: told(answer(Entry), "The entry")})
@@ -162,6 +174,8 @@ async def _on_condition(
         if expected is None:
             raise
         now = await _now(house, caller, tag)
+        if (now.version if now else 0) == expected:
+            raise  # for another reason: it is held
         return problem(error, status=412, headers=_etag(now) if now else None, more={"entry": plain(now)})
     return moved
 

@@ -18,17 +18,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt
-from pydantic import BeforeValidator, ByteSize, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from udfstore.errors import UsageError
+from udfstore.refs import Pattern
 from udfstore.server.limits import ServerLimits
+from udfstore.signing import Key, Rule, Signers
 from udfstore.store import StoreLimits
 
 ENVIRONMENT = "UDFSTORE_"
@@ -57,6 +60,15 @@ def _mode(value: object) -> object:
 
 AnyPath = Annotated[Path, BeforeValidator(_path)]
 Mode = Annotated[int, BeforeValidator(_mode)]
+
+
+class SignedTags(BaseModel):
+    """A table `[[signed]]`: tags that move only with a signature by one of the keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tags: str
+    keys: Annotated[tuple[AnyPath, ...], Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -91,12 +103,21 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
+    signed: Annotated[tuple[SignedTags, ...] | None, NoDecode] = Field(
+        None, description="Tags that move only with a signature: tables of the file, see below."
+    )
+
     @property
     def mode(self) -> int:
         """Permissions of the socket."""
         if self.socket_mode is not None:
             return self.socket_mode
         return 0o600 if self.socket_group is None else 0o660
+
+    @property
+    def signers(self) -> Signers:
+        """Who may move which tags. Raises `UsageError` for patterns and keys that are none, and `Unsupported`."""
+        return Signers(Rule(Pattern.parse(table.tags), tuple(map(_key, table.keys))) for table in self.signed or ())
 
     @property
     def server_limits(self) -> ServerLimits:
@@ -120,6 +141,15 @@ class Settings(BaseSettings):
         """Flags, environment, file."""
         flags, file = (InitSettingsSource(settings_cls, given) for given in init_settings().values())
         return flags, EnvSettingsSource(settings_cls), file
+
+
+def _key(path: Path) -> Key:
+    try:
+        return Key(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"the key {path} cannot be read: {error.strerror}") from error
+    except UsageError as error:
+        raise UsageError(f"{path} is {error}") from error
 
 
 def _limits(settings: Settings, kind: type[_Limits]) -> _Limits:
@@ -153,6 +183,9 @@ def _told(kind: type) -> dict[str, str]:
 _limits_of_all: dict[str, Any] = dict([*_limit_fields(ServerLimits), *_limit_fields(StoreLimits)])
 Everything: type[Settings] = create_model("Everything", __base__=Settings, **_limits_of_all)
 """All settings."""
+
+TABLES = frozenset({"signed"})
+"""Settings that only the file can hold."""
 
 
 def read(flags: Mapping[str, str], file: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -213,5 +246,6 @@ def _wrong(
     elif environ.get(variable):
         place, value = f"${variable}", environ[variable]
     else:
-        place, value = f"{file}: {name}", str(keys.get(name))
+        inside = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in found["loc"][1:])
+        place, value = f"{file}: {name}{inside}", str(keys.get(name))
     return f"{place}: {found['msg'].removeprefix('Value error, ')}, got {value!r}"

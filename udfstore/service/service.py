@@ -62,6 +62,8 @@ class Service:
             calls.Move: self.move,
             calls.Rollback: self.rollback,
             calls.Untag: self.untag,
+            calls.Hold: self.hold,
+            calls.Release: self.release,
             calls.Delete: self.delete,
             calls.Used: self.used,
         }
@@ -212,6 +214,14 @@ class Service:
 
     def untag(self, caller: Caller, call: calls.Untag) -> Future[calls.Moved]:
         """Delete tags."""
+        return self.store.submit(call, caller.author)
+
+    def hold(self, caller: Caller, call: calls.Hold) -> Future[calls.Moved]:
+        """Keep a tag where it is."""
+        return self.store.submit(call, caller.author)
+
+    def release(self, caller: Caller, call: calls.Release) -> Future[calls.Moved]:
+        """Let a held tag move again."""
         return self.store.submit(call, caller.author)
 
     def delete(self, caller: Caller, call: calls.Delete) -> Future[calls.Deleted]:

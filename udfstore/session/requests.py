@@ -118,6 +118,10 @@ def _write_untag(op: Any, call: calls.Untag) -> None:
     op.note = call.note
 
 
+def _write_hold(op: Any, call: calls.Hold | calls.Release) -> None:
+    op.tag, op.note = call.tag.name, call.note
+
+
 def _write_watch(op: Any, call: calls.Watch) -> None:
     op.prefix, op.epoch = call.prefix.text, call.epoch
     put_number(op, "since", call.since)
@@ -189,6 +193,8 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Move: ("move", _write_move),
     calls.Rollback: ("rollback", _write_rollback),
     calls.Untag: ("untag", _write_untag),
+    calls.Hold: ("hold", _write_hold),
+    calls.Release: ("release", _write_hold),
     calls.GetTag: ("get_tag", _write_ref),
     calls.ListTags: ("list_tags", lambda op, call: setattr(op, "prefix", call.prefix.text)),
     calls.History: ("history", lambda op, call: setattr(op, "tag", call.tag.name)),
@@ -305,6 +311,8 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "move": _read_move,
     "rollback": _read_rollback,
     "untag": _read_untag,
+    "hold": lambda op, request: calls.Hold(Tag.parse(op.tag), check_note(op.note), check_request(request)),
+    "release": lambda op, request: calls.Release(Tag.parse(op.tag), check_note(op.note), check_request(request)),
     "get_tag": lambda op, _: calls.GetTag(Ref.parse(op.ref)),
     "list_tags": lambda op, _: calls.ListTags(Prefix.parse(op.prefix)),
     "history": lambda op, _: calls.History(Tag.parse(op.tag)),

@@ -37,6 +37,7 @@ def entry_to_pb(entry: Entry) -> pb.Entry:
         origin=entry.origin,
         source=entry.source,
         links=[link.raw for link in entry.links],
+        held=entry.held,
     )
 
 
@@ -55,6 +56,7 @@ def entry_from_pb(entry: pb.Entry) -> Entry:
         entry.origin,
         entry.source,
         ids_of(entry.links),
+        entry.held,
     )
 
 

@@ -30,7 +30,7 @@ from udfstore.store.records import (
 )
 from udfstore.store.view import State, View, split_links
 
-SCHEMA = 3
+SCHEMA = 4
 """Stored as `user_version`; a catalog of another schema is made anew."""
 
 JOURNAL_BYTES = 4 << 20
@@ -50,7 +50,7 @@ CREATE TABLE records (revision INTEGER PRIMARY KEY, kind TEXT NOT NULL, time_ns 
 CREATE UNIQUE INDEX records_request ON records (request) WHERE request IS NOT NULL;
 CREATE TABLE entries (tag TEXT NOT NULL, version INTEGER NOT NULL, revision INTEGER NOT NULL, place INTEGER NOT NULL,
     id BLOB, size INTEGER NOT NULL, origin INTEGER NOT NULL, source TEXT NOT NULL, labels TEXT NOT NULL,
-    links BLOB NOT NULL, PRIMARY KEY (tag, version)) WITHOUT ROWID;
+    links BLOB NOT NULL, held INTEGER NOT NULL, PRIMARY KEY (tag, version)) WITHOUT ROWID;
 CREATE INDEX entries_revision ON entries (revision);
 CREATE INDEX entries_id ON entries (id, revision) WHERE id IS NOT NULL;
 CREATE TABLE tags (tag TEXT PRIMARY KEY, version INTEGER NOT NULL, id BLOB) WITHOUT ROWID;
@@ -287,9 +287,10 @@ class Catalog:
         links = b"".join(link.raw for link in part.links)
         labels = encode_labels(part.labels)
         row = (part.tag, part.version, revision, place, id, part.size, part.origin, part.source, labels, links)
-        db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        for link in set(part.links):
-            db.execute("INSERT INTO links VALUES (?, ?, ?)", (link.raw, part.tag, part.version))
+        db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, part.held))
+        if part.links and self._is_here(part.id):
+            rows = [(link.raw, part.tag, part.version) for link in set(part.links)]
+            db.executemany("INSERT INTO links VALUES (?, ?, ?)", rows)
         before = db.execute("SELECT id FROM tags WHERE tag = ?", (part.tag,)).fetchone()
         db.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (part.tag, part.version, id))
         was_live = before is not None and before[0] is not None
@@ -318,6 +319,11 @@ class Catalog:
         was, now = (old.size if old and old.state.here else None), (size if state.here else None)
         if was != now:
             self._count((now is not None) - (was is not None), (now or 0) - (was or 0), 0)
+
+    def _is_here(self, id: BlobId | None) -> bool:
+        """Whether the content of what an entry names is not known to be gone, as it may be when a tag is released."""
+        row = self.view.blob(id) if id is not None else None
+        return row is None or row.state.here
 
     def _set_links(self, id: BlobId, here: bool) -> None:
         """What links a blob keeps nothing while its own content is gone."""

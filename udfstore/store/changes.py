@@ -1,4 +1,4 @@
-"""The judgement of changes: what a move, rollback, untag, delete or note does to the store as it stands, or why not.
+"""The judgement of changes: what a move, rollback, hold, delete or note does to the store as it stands, or why not.
 
 Each function gives a `Judge` for the committer. A request that already made a record is answered with that record.
 """
@@ -13,9 +13,11 @@ from udfstore.calls import (
     MOVES,
     Delete,
     Deleted,
+    Hold,
     Move,
     Moved,
     Noted,
+    Release,
     Rollback,
     Step,
     Untag,
@@ -35,17 +37,22 @@ from udfstore.model import (
     check_request,
 )
 from udfstore.refs import SNAPSHOTS, Tag
+from udfstore.store import osfs
 from udfstore.store.committer import Decision, Desk, Judge
+from udfstore.store.format import HOLDS
 from udfstore.store.keeping import keepers
 from udfstore.store.records import Part, Record, Use, entry_of
 from udfstore.store.resolve import Resolved, check_content, newest_entry, resolve
 from udfstore.store.view import BlobRow, State, View
 
-Change = Move | Rollback | Untag | Delete | Used
+Change = Move | Rollback | Untag | Hold | Release | Delete | Used
 """What a client may ask for that changes the store."""
 
 SHOWN = 100
 """Versions that one answer names at most; at 800 bytes each they fit the answer of the wire."""
+
+HOLD_SHOWN = 500
+"""Characters that a refusal tells of why a tag is held; the history has them all."""
 
 
 def judge(call: Change, author: Author, *, reserved: bool = False, place: Place = NOWHERE) -> Judge:
@@ -64,6 +71,8 @@ def judge(call: Change, author: Author, *, reserved: bool = False, place: Place 
                 return _rollback(bench, call)
             case Untag():
                 return _untag(bench, call)
+            case Hold() | Release():
+                return _hold(bench, call)
             case Delete():
                 return _delete(bench, call)
             case Used():
@@ -135,7 +144,7 @@ def _move(bench: _Bench, call: Move) -> Decision:
 
 
 def _step(bench: _Bench, step: Step, head: Entry | None) -> tuple[Part, list[BlobRow]]:
-    _check_expected(step.tag, head, step.expected)
+    _check_free(step.tag, head, step.expected)
     # `content` below looks for the file, so an ID needs no look here.
     found = Resolved(step.ref.id) if step.ref.id else resolve(bench.view, bench.desk.files, step.ref)
     source = found.entry
@@ -152,6 +161,7 @@ def _step(bench: _Bench, step: Step, head: Entry | None) -> tuple[Part, list[Blo
         labels=_labels(step.labels, source),
         links=links,
     )
+    bench.desk.signers.check(step.tag, found.id, part.labels)
     return part, rows
 
 
@@ -159,7 +169,7 @@ def _rollback(bench: _Bench, call: Rollback) -> Decision:
     bench.check_tag(call.tag)
     check_note(call.note)
     head = newest_entry(bench.view, call.tag)
-    _check_expected(call.tag, head, call.expected)
+    _check_free(call.tag, head, call.expected)
     skipped: list[str] = []
     if call.to is not None:
         source, rows = _version_to(bench, head, call.to)
@@ -175,6 +185,8 @@ def _rollback(bench: _Bench, call: Rollback) -> Decision:
         labels=_labels(call.labels, source),
         links=source.links,
     )
+    assert source.id is not None
+    bench.desk.signers.check(call.tag, source.id, part.labels)
     return bench.moved(call.note, [part], [head], rows, skipped)
 
 
@@ -220,7 +232,7 @@ def _untag(bench: _Bench, call: Untag) -> Decision:
     before: list[Entry] = []
     for tag, expected in zip(call.tags, call.expected or (None,) * len(call.tags), strict=True):
         head = newest_entry(bench.view, tag)
-        _check_expected(tag, head, expected)
+        _check_free(tag, head, expected)
         if head.id is None:
             raise Gone(f"{tag} was untagged already")
         parts.append(Part(tag.name, head.version + 1, None))
@@ -237,7 +249,42 @@ def _check_tags(bench: _Bench, tags: Sequence[Tag]) -> None:
             raise UsageError(f"{tag} stands twice in one step")
 
 
-def _check_expected(tag: Tag, head: Entry | None, expected: int | None) -> None:
+def _hold(bench: _Bench, call: Hold | Release) -> Decision:
+    """The next version names what this one does. Of a release the content may be gone: it is possible all the same."""
+    bench.check_tag(call.tag)
+    check_note(call.note)
+    head = newest_entry(bench.view, call.tag)
+    if head.id is None:
+        raise Gone(f"{call.tag} was untagged")
+    rows: list[BlobRow] = []
+    if isinstance(call, Hold):
+        if not call.note:
+            raise UsageError("a hold says why, in its note")
+        _check_free(call.tag, head, None)
+        rows = _contents(bench, head)
+        with osfs.telling("noting in FORMAT that a tag is held"):
+            bench.desk.require(HOLDS)
+    elif not head.held:
+        raise Conflict(f"{call.tag} is not held")
+    part = Part(
+        tag=head.tag,
+        version=head.version + 1,
+        id=head.id,
+        size=head.size,
+        origin=head.origin,
+        source=head.source,
+        labels=head.labels,
+        links=head.links,
+        held=isinstance(call, Hold),
+    )
+    return bench.moved(call.note, [part], [head], rows)
+
+
+def _check_free(tag: Tag, head: Entry | None, expected: int | None) -> None:
+    """Refuse to move a held tag, and one that is not at the version expected."""
+    if head is not None and head.held:
+        why = f"{head.author}: {head.note[:HOLD_SHOWN]!r}"
+        raise Conflict(f"{tag} is held at version {head.version} by {why}; first: udfstore release {tag}")
     if expected is None:
         return
     live = head is not None and head.id is not None
@@ -302,7 +349,7 @@ def _repeated(view: View, call: Change, revision: int, record: Record) -> Decisi
     """Answer a request with the record it made the first time. Raises `Conflict` when that was for something else."""
     answer: Callable[[], Any] | None = None
     match call:
-        case Move() | Rollback() | Untag() if record.kind is Kind.MOVE:
+        case Move() | Rollback() | Untag() | Hold() | Release() if record.kind is Kind.MOVE:
             if _same_tags(call, view.entries_of(revision)):
                 answer = lambda: _moved(view, revision, record.skipped)  # noqa: E731
         case Delete() if record.kind is Kind.CONDEMN and record.source == call.ref.text:
@@ -326,7 +373,7 @@ def _moved(view: View, revision: int, skipped: tuple[str, ...]) -> Moved:
     return Moved(entries, before, skipped)
 
 
-def _same_tags(call: Move | Rollback | Untag, entries: Sequence[Entry]) -> bool:
+def _same_tags(call: Move | Rollback | Untag | Hold | Release, entries: Sequence[Entry]) -> bool:
     match call:
         case Move():
             return [(step.tag.name, step.ref.text) for step in call.steps] == [(e.tag, e.source) for e in entries]
@@ -335,3 +382,5 @@ def _same_tags(call: Move | Rollback | Untag, entries: Sequence[Entry]) -> bool:
             return [e.tag for e in entries] == [call.tag.name] and (call.to is None or entries[0].source == to)
         case Untag():
             return [(tag.name, None) for tag in call.tags] == [(e.tag, e.id) for e in entries]
+        case Hold() | Release():
+            return [(call.tag.name, isinstance(call, Hold))] == [(e.tag, e.held) for e in entries]

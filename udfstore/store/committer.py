@@ -20,6 +20,7 @@ from typing import Any
 
 from udfstore.errors import Busy, Closing, InternalError, ReadOnly, TooLarge, UdfstoreError
 from udfstore.model import Author, Kind
+from udfstore.signing import NO_SIGNERS, Signers
 from udfstore.store.blobs import Files
 from udfstore.store.catalog import Catalog
 from udfstore.store.groups import group_bytes
@@ -38,11 +39,16 @@ RESTART = "restart the server when the cause is mended"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a judge has before it. Whatever it writes to the catalog itself needs no record to be made again."""
+    """What a judge has before it. Whatever it writes to the catalog itself needs no record to be made again.
+
+    `require` makes FORMAT say that a release must know a feature.
+    """
 
     catalog: Catalog
     files: Files
     now_ns: int
+    require: Callable[[str], None]
+    signers: Signers
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,8 @@ class Committer:
         *,
         clock: Callable[[], int],
         release_reserve: Callable[[], bool],
+        require: Callable[[str], None],
+        signers: Signers = NO_SIGNERS,
         problem: str = "",
         meters: StoreMeters | None = None,
         lander: Lander | None = None,
@@ -106,6 +114,7 @@ class Committer:
         self.revision = catalog.view.head().revision
         self._log, self._catalog, self._files, self._limits = log, catalog, files, limits
         self._clock, self._release_reserve = clock, release_reserve
+        self._require, self._signers = require, signers
         self._meters = meters or StoreMeters()
         self._lander = lander
         self._wake = threading.Condition()
@@ -254,7 +263,7 @@ class Committer:
     def _judge(self, jobs: Iterable[Job], refusal: UdfstoreError | None) -> _Round:
         self._catalog.begin()
         round = _Round(self._catalog.view.head().revision + 1, [], [])
-        desk = Desk(self._catalog, self._files, self._clock())
+        desk = Desk(self._catalog, self._files, self._clock(), self._require, self._signers)
         for job in jobs:
             if job.small is not None and job.small.refusal is not None:
                 round.settled.append((job, _raising(job.small.refusal)))

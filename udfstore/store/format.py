@@ -17,7 +17,10 @@ JOURNAL = "journal"
 SHED = "shed"
 """The feature of a store whose log has shed records."""
 
-FEATURES: frozenset[str] = frozenset({JOURNAL, SHED})
+HOLDS = "holds"
+"""The feature of a store that has held a tag."""
+
+FEATURES: frozenset[str] = frozenset({JOURNAL, SHED, HOLDS})
 """Required features that this release understands."""
 
 STORE_ID_BYTES = 16

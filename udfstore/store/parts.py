@@ -9,6 +9,7 @@ from pathlib import Path
 
 from udfstore.digest import BlobId
 from udfstore.errors import NotFound, ReadOnly
+from udfstore.signing import Signers
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.committer import Committer
@@ -36,6 +37,7 @@ class Parts:
         limits: StoreLimits,
         clock: Callable[[], int],
         say: Callable[[str], None],
+        signers: Signers,
     ) -> None:
         self.limits, self.clock = limits, clock
         self._format_lock = threading.Lock()
@@ -67,6 +69,8 @@ class Parts:
                 limits,
                 clock=clock,
                 release_reserve=self.reserve.release,
+                require=self._require,
+                signers=signers,
                 problem=problem,
                 meters=self.meters,
                 lander=Lander(self.layout, self.files, journal, limits) if journal else None,

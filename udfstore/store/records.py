@@ -34,6 +34,7 @@ class Part:
     source: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     links: tuple[BlobId, ...] = ()
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ def entry_of(record: Record, revision: int, part: Part) -> Entry:
         origin=part.origin,
         source=part.source,
         links=part.links,
+        held=part.held,
     )
 
 
@@ -194,12 +196,13 @@ def _part_json(part: Part) -> Json:
         "source": part.source,
         "labels": dict(part.labels),
         "links": [link.hex for link in part.links],
+        "held": part.held or None,
     }
     return _filled(data)
 
 
 def _part_of(data: Json) -> Part:
-    _only(data, "tag", "version", "id", "size", "origin", "source", "labels", "links")
+    _only(data, "tag", "version", "id", "size", "origin", "source", "labels", "links", "held")
     return Part(
         tag=_typed(data["tag"], str),
         version=_typed(data["version"], int),
@@ -209,6 +212,7 @@ def _part_of(data: Json) -> Part:
         source=_typed(data.get("source", ""), str),
         labels=_labels_of(data.get("labels", {})),
         links=tuple(BlobId.parse(link) for link in data.get("links", [])),
+        held=_typed(data.get("held", False), bool),
     )
 
 

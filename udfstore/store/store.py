@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, overload
 
 from udfstore import admin
-from udfstore.calls import Delete, Deleted, Move, Moved, Noted, Rollback, Saved, Untag, Used
+from udfstore.calls import Delete, Deleted, Hold, Move, Moved, Noted, Release, Rollback, Saved, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
 from udfstore.refs import Ref, Tag
+from udfstore.signing import NO_SIGNERS, Signers
 from udfstore.store import backup, changes, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
 from udfstore.store.changes import Change
@@ -62,18 +63,20 @@ class Store(Reads):
         limits: StoreLimits = StoreLimits(),  # noqa: B008 - frozen
         clock: Callable[[], int] = time.time_ns,
         say: Callable[[str], None] = _ignore,
+        signers: Signers = NO_SIGNERS,
     ) -> None:
         """Open the store at `root`, or make one there when the folder is missing or empty and `create`.
 
         `owner` is where this process listens, for people who find the root in use. `clock` gives nanoseconds since
-        1970. `say` gets lines for people: what recovery did, progress of a rebuild.
+        1970. `say` gets lines for people: what recovery did, progress of a rebuild. `signers` say which tags move only
+        with a signature.
 
         Raises `NotFound` (no store there), `UsageError` (not a store), `Denied` (another user's, writable by others,
         not writable), `ReadOnly` (file system), `Conflict` (in use; names pid and socket), `Unsupported` (newer layout
         or unknown feature), `Corrupt` (FORMAT damaged, log or blobs missing). A log with rot opens for reading, and
         `problem` says what is wrong.
         """
-        parts = Parts(Path(root), create, owner, limits, clock, say)
+        parts = Parts(Path(root), create, owner, limits, clock, say, signers)
         self.root: Path = parts.layout.root
         self.limits: StoreLimits = parts.limits
         self.id = parts.format.id
@@ -295,7 +298,9 @@ class Store(Reads):
     # --- changes ---------------------------------------------------------------------------------------------------
 
     @overload
-    def submit(self, call: Move | Rollback | Untag, author: Author, *, reserved: bool = False) -> Future[Moved]: ...
+    def submit(
+        self, call: Move | Rollback | Untag | Hold | Release, author: Author, *, reserved: bool = False
+    ) -> Future[Moved]: ...
     @overload
     def submit(self, call: Delete, author: Author, *, reserved: bool = False) -> Future[Deleted]: ...
     @overload

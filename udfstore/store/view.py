@@ -50,7 +50,7 @@ class BlobRow:
 
 _ENTRY = (
     "SELECT e.tag, e.version, e.id, e.size, e.revision, r.time_ns, a.text, r.note,"
-    " e.labels, e.origin, e.source, e.links"
+    " e.labels, e.origin, e.source, e.links, e.held"
     " FROM entries e JOIN records r ON r.revision = e.revision JOIN authors a ON a.number = r.author"
 )
 _NO_SNAPSHOT = "WHERE id IS NOT NULL AND (tag < ? OR tag >= ?)"
@@ -371,7 +371,7 @@ def _range(prefix: Prefix) -> tuple[str, str]:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    tag, version, id, size, revision, time_ns, author, note, labels, origin, source, links = row
+    tag, version, id, size, revision, time_ns, author, note, labels, origin, source, links, held = row
     return Entry(
         tag=tag,
         version=version,
@@ -385,6 +385,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         origin=origin,
         source=source,
         links=split_links(links) if links else (),
+        held=bool(held),
     )
 
 
