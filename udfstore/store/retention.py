@@ -1,7 +1,6 @@
 """Retention: which versions of a tag's history still keep their content. Pure; the one rule engine.
 
-    rule    = pattern "keep" ( number | number "d" | "all" )
-    pattern = a tag in which `*` stands for any text without `/`, and `**` for any text
+    rule = pattern "keep" ( number | number "d" | "all" )          the pattern as in refs.py
 
 `keep 10` keeps the newest ten versions that name content, `keep 30d` those that were the tag's newest within the last
 30 days, `keep all` everything. The first rule whose pattern fits a tag is the one that counts; where none fits,
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 
 from udfstore.errors import UsageError
 from udfstore.model import Entry
+from udfstore.refs import Pattern
 
 DAY = 86_400 * 1_000_000_000
 """A day in nanoseconds."""
 
 _KEEP = re.compile(r"(?:([1-9][0-9]{0,8})(d?)|all)", re.ASCII)
-_PATTERN = re.compile(r"[A-Za-z0-9._~*/-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +36,18 @@ class Rule:
         """Read `PATTERN keep N`, `PATTERN keep Nd` or `PATTERN keep all`. Raises `UsageError`."""
         words = text.split()
         match = _KEEP.fullmatch(words[2]) if len(words) == 3 and words[1] == "keep" else None
-        if match is None or _PATTERN.fullmatch(words[0]) is None:
+        if match is None:
             raise UsageError(
                 "not a retention rule", expected="PATTERN keep 10, keep 30d or keep all", got=repr(text[:80])
             )
+        Pattern.parse(words[0])
         if match[1] is None:
             return cls(words[0])
         return cls(words[0], days=int(match[1])) if match[2] else cls(words[0], versions=int(match[1]))
 
     def fits(self, tag: str) -> bool:
         """Whether the rule is about that tag."""
-        parts = re.split(r"(\*\*|\*)", self.pattern)
-        regex = "".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts)
-        return re.fullmatch(regex, tag) is not None
+        return Pattern(self.pattern).fits(tag)
 
 
 AUTOMATIC = Rule("snapshots/*/auto", versions=10)
