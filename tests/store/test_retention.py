@@ -37,7 +37,7 @@ def test_rules_are_read(text: str, rule: Rule) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "a keep", "a keep 0", "a keep -1", "a keep 3w", "a b keep 3", "a[ keep 3"])
 def test_other_text_is_no_rule(text: str) -> None:
-    with pytest.raises(UsageError, match="not a (retention rule|pattern)"):
+    with pytest.raises(UsageError, match=r"not a (retention rule|pattern)"):
         Rule.parse(text)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt
-from pydantic import BeforeValidator, ByteSize, Field, ValidationError, create_model
+from pydantic import ByteSize, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 from udfstore.errors import UsageError
+from udfstore.server.access import Alloweds, AnyPath, Listens, Mode
 from udfstore.server.limits import ServerLimits
 from udfstore.store import StoreLimits
 
@@ -37,26 +38,6 @@ ENVIRONMENT = "UDFSTORE_"
 _Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
 
 _MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from"}
-
-
-def _path(value: object) -> object:
-    if value == "":
-        raise ValueError("an empty path")
-    return Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _mode(value: object) -> object:
-    try:
-        mode = int(value, 8) if isinstance(value, str) else value
-    except ValueError:
-        mode = None
-    if not isinstance(mode, int) or not 0 <= mode <= 0o777:
-        raise ValueError("permissions are octal digits, 0 to 0777")
-    return mode
-
-
-AnyPath = Annotated[Path, BeforeValidator(_path)]
-Mode = Annotated[int, BeforeValidator(_mode)]
 
 
 class Settings(BaseSettings):
@@ -72,6 +53,8 @@ class Settings(BaseSettings):
     socket_group: str | None = Field(
         None, description="Group that may connect; the socket's folder must let it in.", min_length=1
     )
+    listen: Listens = Field((), description="Several sockets instead of one, each with what it allows: a table each.")
+    rule: Alloweds = Field((), description="Who may do what, beside what the listeners allow: a table each.")
     http: str | None = Field(
         None, description="Serve HTTP too, at HOST:PORT or unix:PATH; without it there is none.", min_length=1
     )
@@ -165,7 +148,7 @@ def read(flags: Mapping[str, str], file: Path | None, environ: Mapping[str, str]
         given: dict[str, Any] = {"flags": flags, "file": keys}
         return Everything(**given)
     except ValidationError as error:
-        wrong = [_wrong(str(found["loc"][0]), found, flags, file, keys, environ) for found in error.errors()]
+        wrong = [_wrong(found["loc"], found, flags, file, keys, environ) for found in error.errors()]
         raise UsageError("; ".join(wrong)) from error
 
 
@@ -196,7 +179,7 @@ def _keys(file: Path) -> dict[str, Any]:
 
 
 def _wrong(
-    name: str,
+    loc: tuple[int | str, ...],
     found: Any,
     flags: Mapping[str, str],
     file: Path | None,
@@ -204,6 +187,7 @@ def _wrong(
     environ: Mapping[str, str],
 ) -> str:
     """One wrong setting, with the place where it was made."""
+    name = str(loc[0])
     if name not in Everything.model_fields:
         near = difflib.get_close_matches(name, Everything.model_fields, 1)
         return f"{file}: there is no setting {name}" + (f"; {near[0]}?" if near else "")
@@ -214,4 +198,7 @@ def _wrong(
         place, value = f"${variable}", environ[variable]
     else:
         place, value = f"{file}: {name}", str(keys.get(name))
+    if len(loc) > 1:  # inside a table, and perhaps a list in it
+        place = " ".join([place, *(str(part + 1) if isinstance(part, int) else part for part in loc[1:])])
+        value = found["input"]
     return f"{place}: {found['msg'].removeprefix('Value error, ')}, got {value!r}"

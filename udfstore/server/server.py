@@ -7,8 +7,9 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 import trio
@@ -24,6 +25,8 @@ from udfstore.server.peer import author_of
 from udfstore.server.pump import RECEIVE_BYTES
 from udfstore.server.rooms import Rooms
 from udfstore.service import Register, Service
+from udfstore.service.gate import Refusal
+from udfstore.service.rules import Rules
 from udfstore.session.host import refusal
 from udfstore.store import Store
 
@@ -38,8 +41,9 @@ async def _quiet() -> None:
 class Server:
     """Everything that one process serves."""
 
-    def __init__(self, store: Store, limits: ServerLimits) -> None:
+    def __init__(self, store: Store, limits: ServerLimits, rules: Rules) -> None:
         self.service = Service(store, Register())
+        self.service.gate.rules, self.service.gate.audit = rules, self._audit
         self._store = store
         self._limits = limits
         self._rooms = Rooms(
@@ -60,7 +64,10 @@ class Server:
         self.service.tasks.shelf.say = self._log.warning
 
     async def run(
-        self, listener: Listener, ready: Callable[[], Awaitable[None]], stopping: Callable[[], Awaitable[None]] = _quiet
+        self,
+        listeners: Sequence[Listener],
+        ready: Callable[[], Awaitable[None]],
+        stopping: Callable[[], Awaitable[None]] = _quiet,
     ) -> None:
         """Serve until SIGTERM or SIGINT, then drain: no new calls, and a grace time for those that run.
 
@@ -72,7 +79,8 @@ class Server:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._sweep)
-                    accepting.start_soon(self._accept, listener, serving)
+                    for listener in listeners:
+                        accepting.start_soon(self._accept, listener, serving)
                     await ready()
                     async for number in signals:
                         self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
@@ -81,7 +89,8 @@ class Server:
                     self._store.stop_sweeping()
                     self._rooms.commits.unpark_all()
                     accepting.cancel_scope.cancel()
-                listener.close()
+                for listener in listeners:
+                    listener.close()
                 await stopping()
                 serving.cancel_scope.deadline = trio.current_time() + self._limits.grace_seconds
                 self._closing = True
@@ -90,9 +99,10 @@ class Server:
         self._log.info("stopped")
 
     async def _accept(self, listener: Listener, serving: trio.Nursery) -> None:
-        await trio.serve_listeners(self._serve, [listener.trio_listener()], handler_nursery=serving)
+        serve = partial(self._serve, listener.name)
+        await trio.serve_listeners(serve, [listener.trio_listener()], handler_nursery=serving)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, listener: str, stream: trio.SocketStream) -> None:
         with socket.socket(fileno=stream.socket.detach()) as peer:
             peer.setblocking(False)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -102,14 +112,34 @@ class Server:
                 self._admit(author.uid)
             except UdfstoreError as error:
                 self.service.meters.refused("socket")
-                self._log.warning("connection refused", reason=str(error), uid=author.uid, pid=author.pid)
+                self._log.warning(
+                    "connection refused", reason=str(error), uid=author.uid, pid=author.pid, listener=listener
+                )
                 _refuse(peer, error)
                 return
-            caller = self.service.register.enter(author, time.time_ns())
+            caller = self.service.register.enter(author, time.time_ns(), listener)
             try:
                 await self._hold(peer, caller)
             finally:
                 self.service.register.leave(caller)
+                self.service.gate.left(caller)
+
+    def _audit(self, refusal: Refusal) -> None:
+        """Note that somebody may not do something. On any thread."""
+        caller = refusal.caller
+        author = caller.author
+        self._log.warning(
+            "refused",
+            right=refusal.right.value,
+            what=refusal.what,
+            by=refusal.by,
+            listener=caller.listener,
+            session=caller.session,
+            uid=author.uid,
+            pid=author.pid,
+            program=author.program,
+            token=author.token,
+        )
 
     def _admit(self, uid: int) -> None:
         limits, of_user = self._limits, self._of_user.get(uid, 0)
