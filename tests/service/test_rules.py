@@ -152,7 +152,7 @@ def test_rules_add_up_and_the_listener_is_their_limit() -> None:
 
 
 def test_a_refusal_names_the_side_that_refuses() -> None:
-    rules = Rules({"udfs": parse(["read"])}, (Rule(parse(["read:a", "write"]), user=1000),))
+    rules = Rules({"udfs": parse(["read"])}, (Rule(parse(["read:a", "write:a"]), user=1000),))
     rights = rules.of("udfs", ADA)
     assert rights is not None
     refused = [rights.refused(need) for need in (Need((READ,), "a"), Need((READ,), "b"), Need((WRITE,), "a"))]

@@ -7,7 +7,7 @@ or links it, or brought it over the same connection. What a caller may not read 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -63,6 +63,7 @@ class Gate:
         self.audit: Callable[[Refusal], None] = lambda _: None
         self._store = store
         self._brought: dict[Hashable, OrderedDict[BlobId, None]] = {}
+        self._refused = Counter[tuple[str, str, str]]()
         self._lock = threading.Lock()
         self.rules = Rules()
 
@@ -94,6 +95,11 @@ class Gate:
         rights = self.rights(caller)
         return rights is None or rights.everywhere(READ)
 
+    def refused(self) -> dict[tuple[str, str, str], int]:
+        """How often something was refused: by front, right, and what refused it."""
+        with self._lock:
+            return dict(self._refused)
+
     # --- what is asked ---
 
     def check(self, caller: Caller, call: _Value) -> _Value:
@@ -113,7 +119,7 @@ class Gate:
         if side is None:
             return
         right = need.rights[0]
-        self.audit(Refusal(caller, right, need.what, side.name))
+        self._refuse(caller, right, need.what, side.name)
         raise Denied(
             f"{_known(caller.author)} may not {_VERBS[right]} {need.what}: {side.name} "
             f"do{'' if side.name == 'the rules' else 'es'} not allow it; that is set in {self.rules.place}"
@@ -173,8 +179,13 @@ class Gate:
         return Ref(ref.text, id=id)
 
     def _absent(self, caller: Caller, told: str, what: str) -> NotFound:
-        self.audit(Refusal(caller, READ, what, "no tag that may be read"))
+        self._refuse(caller, READ, what, "no tag that may be read")
         return NotFound(told)
+
+    def _refuse(self, caller: Caller, right: Right, what: str, by: str) -> None:
+        with self._lock:
+            self._refused[caller.author.front, right.value, by] += 1
+        self.audit(Refusal(caller, right, what, by))
 
     # --- content by its ID ---
 
