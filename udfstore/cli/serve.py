@@ -167,7 +167,7 @@ def _options() -> inspect.Signature:
 
 def _option(name: str) -> inspect.Parameter:
     field = configuration.Everything.model_fields[name]
-    default = "" if field.default is None else f" (default {field.default})"
+    default = "" if field.default in (None, ()) else f" (default {field.default})"
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         metavar=_metavar(name, field.annotation),

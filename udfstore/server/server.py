@@ -24,6 +24,7 @@ from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
 from udfstore.server.pump import RECEIVE_BYTES
 from udfstore.server.rooms import Rooms
+from udfstore.server.shares import Share, Shares
 from udfstore.service import Register, Service
 from udfstore.service.gate import Refusal
 from udfstore.service.rules import Rules
@@ -58,7 +59,7 @@ class Server:
         self.house = House(self._rooms, self._hosting)
         """For a front beside the socket."""
         self._connections: set[Connection] = set()
-        self._of_user: dict[int, int] = {}
+        self._shares = Shares(limits)
         self._closing = False
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
         self.service.tasks.shelf.say = self._log.warning
@@ -109,7 +110,8 @@ class Server:
                 peer.setsockopt(socket.SOL_SOCKET, option, self._limits.chunk_bytes)
             author = author_of(peer)
             try:
-                self._admit(author.uid)
+                self._admit()
+                share = self._shares.enter(author.uid)
             except UdfstoreError as error:
                 self.service.meters.refused("socket")
                 self._log.warning(
@@ -119,8 +121,9 @@ class Server:
                 return
             caller = self.service.register.enter(author, time.time_ns(), listener)
             try:
-                await self._hold(peer, caller)
+                await self._hold(peer, caller, share)
             finally:
+                self._shares.leave(author.uid)
                 self.service.register.leave(caller)
                 self.service.gate.left(caller)
 
@@ -141,30 +144,22 @@ class Server:
             token=author.token,
         )
 
-    def _admit(self, uid: int) -> None:
-        limits, of_user = self._limits, self._of_user.get(uid, 0)
+    def _admit(self) -> None:
+        limits = self._limits
         if self._closing:
             raise Closing("the server is shutting down")
         if len(self._connections) >= limits.connections:
             raise Busy("the server has as many connections as it takes", expected=f"at most {limits.connections}")
-        if of_user >= limits.connections_per_user:
-            most = f"at most {limits.connections_per_user}"
-            raise Busy(f"uid {uid} has as many connections as one user may have", expected=most)
 
-    async def _hold(self, peer: socket.socket, caller: Caller) -> None:
-        uid = caller.author.uid
-        connection = Connection(peer, caller, self._rooms, self._hosting)
+    async def _hold(self, peer: socket.socket, caller: Caller, share: Share) -> None:
+        connection = Connection(peer, caller, self._rooms, self._hosting, share)
         self._connections.add(connection)
-        self._of_user[uid] = self._of_user.get(uid, 0) + 1
         try:
             await connection.run()
         except Exception as error:  # noqa: BLE001 - a bug met on one connection must not take the others along
             self._log.error("a connection failed unexpectedly", session=caller.session, exc_info=error)
         finally:
             self._connections.discard(connection)
-            self._of_user[uid] -= 1
-            if not self._of_user[uid]:
-                del self._of_user[uid]
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:
