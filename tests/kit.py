@@ -59,7 +59,7 @@ class ServerProcess:
 
     def start(self) -> Self:
         """Start it; returns once it takes connections."""
-        options = ["--root", str(self.root), "--socket", str(self.socket), *self._limits]
+        options = ["--root", str(self.root), *self._place(), *self._limits]
         unnamed = {name: value for name, value in os.environ.items() if not name.startswith(("UDFSTORE_", "XDG_"))}
         log, theirs = _FORKS.Pipe(duplex=False)
         environment = unnamed | {"HOME": str(self.root.parent)}
@@ -73,6 +73,10 @@ class ServerProcess:
             self.kill()
             raise AssertionError("the server did not get ready:\n" + "\n".join(self.said))
         return self
+
+    def _place(self) -> list[str]:
+        """The options that say where it listens."""
+        return ["--socket", str(self.socket)]
 
     def stop(self) -> int:
         """SIGTERM, and its exit status once it has drained."""

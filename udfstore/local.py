@@ -117,8 +117,7 @@ class LocalStore(BaseStore):
             try:
                 while data := source.read(PIECE_BYTES):
                     begun.write(data)
-                id, existed = begun.commit(None, commit.id)
-                saved = calls.Saved(id, begun.size, existed)
+                saved = self._ours.commit(self._caller, begun, None, commit.id)
             finally:
                 begun.abort()
         if commit.target is None:
@@ -166,7 +165,7 @@ class LocalStore(BaseStore):
                         self._commits.wait()
                 if over():
                     return
-                events, cursor = self._ours.go_on_watching(call, cursor)
+                events, cursor = self._ours.go_on_watching(self._caller, call, cursor)
                 yield from watching.new(events)
         except UdfstoreError:
             if not over():

@@ -91,12 +91,13 @@ NOWHERE = Place()
 class Caller:
     """On whose behalf a service function runs.
 
-    `session` names the connection, `place` where it said that it works.
+    `session` names the connection, `place` where it said that it works, `listener` the one it came by.
     """
 
     author: Author
     session: int = 0
     place: Place = NOWHERE
+    listener: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
     escape  = "~" 2( [0-9a-f] )                     a byte of a task's or a snapshot's name
     version = number | "-" number                   @3 is version 3, @-1 the one before the newest
     short-id = [ "sha256:" ] 8 to 63 hex digits     where it is unique
+    pattern = a tag in which `*` stands for any text without `/`, and `**` for any text
 
 No part of a tag ever becomes part of a file name.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
@@ -36,8 +38,8 @@ _ESCAPE = r"~[0-9a-f]{2}"
 _NAME = rf"(?:[A-Za-z0-9_]|{_ESCAPE})(?:[A-Za-z0-9._-]|{_ESCAPE})*"
 _SNAPSHOT_TAG = re.compile(rf"{SNAPSHOTS}{_NAME}(?:/{_NAME})*", re.ASCII)
 _SHORT = re.compile(r"(sha256:)?([0-9a-f]{8,63})", re.ASCII)
-_PATTERN = re.compile(r"[A-Za-z0-9._~*/-]+", re.ASCII)
 _VERSION = re.compile(r"-?[1-9][0-9]{0,17}", re.ASCII)
+_PATTERN = re.compile(r"[A-Za-z0-9._~*/-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,26 +73,6 @@ class Tag:
 
     def __str__(self) -> str:
         return self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """Some tags: `*` stands for any text without `/`, and `**` for any text."""
-
-    text: str
-
-    @classmethod
-    def parse(cls, text: str) -> Pattern:
-        """Check a pattern. Raises `UsageError` for one that fits no tag."""
-        if _PATTERN.fullmatch(text) is None:
-            raise UsageError("not a pattern of tags", expected="models/prod/* or models/**", got=repr(text[:80]))
-        return cls(text)
-
-    def fits(self, tag: str) -> bool:
-        """Whether that tag is one of them."""
-        parts = re.split(r"(\*\*|\*)", self.text)
-        regex = "".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts)
-        return re.fullmatch(regex, tag) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,3 +150,32 @@ class Prefix:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Which tags a rule is about."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Check a pattern. Raises `UsageError` for text that could fit no tag."""
+        if _PATTERN.fullmatch(text) is None:
+            raise UsageError(
+                "not a pattern of tags", expected="a tag, with * for text without /, ** for any", got=repr(text[:80])
+            )
+        return cls(text)
+
+    def fits(self, tag: str) -> bool:
+        """Whether the tag of that name is one of them."""
+        return _regex(self.text).fullmatch(tag) is not None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@lru_cache(maxsize=1024)
+def _regex(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*)", pattern)
+    return re.compile("".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts))

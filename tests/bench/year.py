@@ -21,6 +21,7 @@ from tests.bench.content import settle
 from tests.bench.rows import Probe, Row, Unit, say
 from tests.bench.small import SMALL_BYTES
 from tests.bench.stand import MIB, Stand
+from udfstore.service.gate import Gate
 from udfstore.service.tasks import Tasks
 from udfstore.snapshots import NO_DAG, Commit, NodeSnapshot, identity_of_name
 from udfstore.store import Store
@@ -82,7 +83,7 @@ class _Year:
     def play(self, minutes: int) -> None:
         """In each minute a round of each task, side by side, and a sweep."""
         with Store(self._root, clock=self._clock) as store, ThreadPoolExecutor(TASKS) as threads:
-            tasks = Tasks(store, self._clock)
+            tasks = Tasks(store, Gate(store), self._clock)
             for minute in range(1, minutes + 1):
                 for done in [threads.submit(_round, store, tasks, f"task {number}") for number in range(TASKS)]:
                     done.result()

@@ -221,3 +221,9 @@ def test_status_in_json_is_for_health_checks(serve: Serve, process: Process, fla
     assert told["ready"] is True
     assert told["pid"] == serving.process.pid
     assert told["store_id"] == told["store_id"].lower()
+
+
+def test_one_socket_or_a_table_for_each(process: Process, flags: list[str], tmp_path: Path) -> None:
+    done = process("serve", *flags, "--listen", f'[{{"path": "{tmp_path}/t"}}]')
+    assert done.returncode == 2
+    assert b"either `socket` names one socket" in done.stderr

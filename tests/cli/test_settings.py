@@ -9,8 +9,10 @@ import pytest
 
 from udfstore.cli.serve import place_of_socket
 from udfstore.errors import UsageError
+from udfstore.server.access import rules
 from udfstore.server.config import Everything, Settings, find, places, read
 from udfstore.server.limits import ServerLimits
+from udfstore.service.rules import parse
 from udfstore.store import StoreLimits
 
 
@@ -181,3 +183,66 @@ def test_no_setting_has_two_meanings() -> None:
     assert len(set(names)) == len(names)
     assert not set(names) & set(Settings.model_fields)
     assert all(field.description for field in Everything.model_fields.values())
+
+
+def test_tables_are_read_from_the_file_and_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[[listen]]\npath = "/a/udfs.sock"\ngroup = "udf"\nallow = ["read:m/*"]\n\n[[rule]]\nuser = 7\nallow = []\n'
+    )
+    in_file = read({}, file)
+    text = '[{"path": "/a/udfs.sock", "group": "udf", "allow": ["read:m/*"]}]'
+    by_flag = read({"listen": text}, None)
+    monkeypatch.setenv("UDFSTORE_LISTEN", text)
+    for settings in (in_file, by_flag, read({}, None)):
+        (listen,) = settings.listen
+        assert (listen.path, listen.known, listen.permissions) == (Path("/a/udfs.sock"), "udfs", 0o660)
+        assert listen.allow == parse(["read:m/*"])
+    assert in_file.rule[0].user == 7
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ('[[listen]]\nmode = "0600"', "listen 1 path: Field required"),
+        (
+            '[[listen]]\npath = "/a"\nmode = "0999"',
+            "listen 1 mode: permissions are octal digits, 0 to 0777, got '0999'",
+        ),
+        ('[[listen]]\npath = "/a"\nallow = ["reed"]', "listen 1 allow: not a right"),
+        ('[[listen]]\npath = "/a"\nallow = "read"', "listen 1 allow: a list of rights"),
+        ('[[listen]]\npath = "/a"\nport = 1', "listen 1 port: Extra inputs are not permitted"),
+        ("[[rule]]\nuser = 1", "rule 1 allow: Field required"),
+        ('[[rule]]\nuser = "no such user"\nallow = []', "rule 1 user: there is no user of that name"),
+        ("[[rule]]\ngroup = 65534\nallow = []", "rule 1 group: 65534 stands for every group"),
+    ],
+)
+def test_a_wrong_table_is_told_with_its_place(tmp_path: Path, table: str, why: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"{table}\n")
+    with pytest.raises(UsageError) as refused:
+        read({}, file)
+    assert f"{file}: {why}" in refused.value.message
+
+
+def test_text_that_is_no_json_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UDFSTORE_RULE", "[[rule]]")
+    with pytest.raises(UsageError, match=r"^\$UDFSTORE_RULE: not JSON"):
+        read({}, None)
+
+
+@pytest.mark.parametrize(
+    ("tables", "why"),
+    [
+        ('[[listen]]\npath = "/a/x.sock"\n[[listen]]\npath = "/b/x.sock"', "a listener cannot be named x"),
+        ('[[listen]]\npath = "/a/http.sock"', "a listener cannot be named http"),
+        ('[[listen]]\npath = "/a/x"\n[[listen]]\npath = "/a/x"\nname = "y"', "two listeners have the path /a/x"),
+        ('[[rule]]\nlistener = "udfs"\nallow = []', "there is none of that name"),
+    ],
+)
+def test_listeners_that_cannot_be_told_apart_are_refused(tmp_path: Path, tables: str, why: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"{tables}\n")
+    settings = read({}, file)
+    with pytest.raises(UsageError, match=why):
+        rules(settings.listen, settings.rule, str(file))

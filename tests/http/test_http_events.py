@@ -143,7 +143,7 @@ async def test_a_quiet_stream_shows_that_it_lives(autojump_clock: trio.testing.M
         class store:
             revision, epoch = 7, 1
 
-        def go_on_watching(self, call: object, cursor: int) -> tuple[list[object], int]:
+        def go_on_watching(self, caller: object, call: object, cursor: int) -> tuple[list[object], int]:
             return [], 7
 
     class House:
@@ -165,7 +165,7 @@ async def test_a_quiet_stream_shows_that_it_lives(autojump_clock: trio.testing.M
                 house.stopping = True
 
     house: Any = House()
-    stream = events._Stream(house, None, 7, iter(()), lambda: True)  # type: ignore[arg-type]
+    stream = events._Stream(house, None, None, 7, iter(()), lambda: True)  # type: ignore[arg-type]
 
     async def receive() -> dict[str, Any]:
         await trio.sleep_forever()

@@ -22,6 +22,7 @@ from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.server import Server
 from udfstore.service import Service
+from udfstore.service.rules import Rules
 from udfstore.store import Store as StoreOnDisk
 from udfstore.store import StoreLimits
 
@@ -54,7 +55,7 @@ def serving(folder: Path, limits: StoreLimits) -> Iterator[Service]:
             nursery.cancel_scope.cancel()
 
     with StoreOnDisk(folder / "root", limits=limits) as store:
-        server, listener = Server(store, ServerLimits()), Listener(folder / "s", 0o600)
+        server, listener = Server(store, ServerLimits(), Rules()), Listener(folder / "s", 0o600)
         thread = threading.Thread(target=trio.run, args=(serve,))
         thread.start()
         try:

@@ -15,6 +15,7 @@ from udfstore.server.hosting import Hosting
 from udfstore.server.limits import ServerLimits
 from udfstore.server.pump import RECEIVE_BYTES
 from udfstore.server.rooms import Rooms
+from udfstore.server.shares import Share
 from udfstore.service import Register, Service
 from udfstore.store import Store
 from udfstore.wire import codec, limits
@@ -88,7 +89,7 @@ class Inside:
         there.setblocking(False)
         peer = Peer(here)
         caller = self.service.register.enter(Author("socket"), 0)
-        connection = Connection(there, caller, self._rooms, self.hosting)
+        connection = Connection(there, caller, self._rooms, self.hosting, Share())
 
         async def serve() -> None:
             await connection.run()

@@ -188,6 +188,43 @@ def test_descriptors_that_nobody_asked_for_are_closed_and_end_the_conversation(
     until_gone(lambda: live.descriptors > before, "descriptors")
 
 
+def test_one_user_has_no_more_calls_open_than_its_share(tmp_path: Path) -> None:
+    with LiveServer(tmp_path, calls_per_user=3) as live, RawClient(live.socket) as one, RawClient(live.socket) as other:
+        for number in (1, 2):
+            one.call(number, watch=pb.Watch(prefix="x/"))
+        one.call(9, status=pb.Status())
+        assert one.until("result").result.call == 9
+        other.call(1, watch=pb.Watch(prefix="x/"))
+        other.call(2, status=pb.Status())
+        fault = other.until("fault").fault
+        assert (fault.call, fault.code, fault.expected) == (2, "busy", "at most 3")
+        assert f"uid {os.getuid()} has as many calls open" in fault.message
+        one.send(pb.Response(cancel=pb.Cancel(call=1)))
+        assert one.until("fault").fault.call == 1
+        other.call(3, status=pb.Status())
+        assert other.until("result").result.call == 3
+
+
+def test_one_user_has_no_more_content_on_its_way_than_its_share(tmp_path: Path) -> None:
+    with LiveServer(tmp_path, user_buffer_bytes=5 << 20) as live:
+        with RawClient(live.socket) as one, RawClient(live.socket) as other, Path("/dev/null").open("rb") as file:
+            one.call(1, save=pb.Save())
+            before = live.descriptors
+            for number, descriptor in ((1, False), (2, True)):
+                save = pb.Response(call=pb.Call(call=number, save=pb.Save(size=2 << 20, descriptor=descriptor)))
+                other.send_bytes(codec.encode(save), [file.fileno()] if descriptor else [])
+                fault = other.until("fault").fault
+                assert (fault.call, fault.code) == (number, "busy")
+                assert "as much content on its way" in fault.message
+            until_gone(lambda: live.descriptors > before, "descriptors")
+            other.call(3, save=pb.Save(size=100))
+            other.call(4, status=pb.Status())
+            assert other.until("result").result.call == 4
+        until_gone(lambda: live.staged, "staged files")
+        with RawClient(live.socket) as late:
+            assert late.save(1, b"x" * (2 << 20))
+
+
 def test_ten_thousand_hellos_are_bounded_and_the_rest_hear_why(tmp_path: Path) -> None:
     limit, many, at_once = 20, 10_000, 200
     with LiveServer(tmp_path, connections=limit, connections_per_user=limit - 5) as live:

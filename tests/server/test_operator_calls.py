@@ -47,7 +47,7 @@ async def test_a_link_logs_in_as_who_asked_over_the_socket(store: Store) -> None
             assert link.seconds == 300
             session = inside.service.doors.open(link.url.removeprefix("http://127.0.0.1:1/login?code="))
             assert session is not None
-            assert (session.author.front, session.author.claim.person) == ("http", "Ada")
+            assert (session.caller.author.front, session.caller.author.claim.person) == ("http", "Ada")
         nursery.cancel_scope.cancel()
 
 

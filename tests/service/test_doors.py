@@ -7,10 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from udfstore.errors import Unsupported
-from udfstore.model import Author, Claim
+from udfstore.model import Author, Caller, Claim
 from udfstore.service.doors import LINK_SECONDS, LINKS, SESSION_SECONDS, SESSIONS, Doors, WebSession
 
-ADA = Author("socket", 1000, (1000, 27), 77, "python", claim=Claim("Ada", "edge-7"))
+CLAIM = Claim("Ada", "edge-7")
+ADA = Caller(Author("socket", 1000, (1000, 27), 77, "python", claim=CLAIM), 5, listener="people")
 HOUR = 3600
 
 
@@ -51,7 +52,7 @@ def test_a_link_lets_in_once_as_who_asked_for_it(doors: Doors) -> None:
     secret = parse_qs(urlsplit(link.url).query)["code"][0]
     session = doors.open(secret)
     assert session is not None
-    assert session.author == Author("http", 1000, (1000, 27), -1, "web", claim=ADA.claim)
+    assert session.caller == Caller(Author("http", 1000, (1000, 27), -1, "web", claim=CLAIM), listener="people")
     assert doors.open(secret) is None
     assert doors.session(session.cookie) == session
 

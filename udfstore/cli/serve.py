@@ -7,8 +7,8 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -18,8 +18,10 @@ import trio
 import typer
 
 from udfstore.client import where
-from udfstore.server import activation, logging
+from udfstore.errors import UsageError
+from udfstore.server import access, activation, logging
 from udfstore.server import config as configuration
+from udfstore.server.access import Listen
 from udfstore.server.config import Settings
 from udfstore.server.listener import Listener
 from udfstore.server.server import Server, notify
@@ -43,25 +45,49 @@ def serve(
     With no argument the store lies in the usual place and listens where clients look for it. Each option is also a
     variable, UDFSTORE_ and its name, and a key of the file.
     """
-    given = activation.take()
     file = configuration.find(config)
     settings = configuration.read({name: text for name, text in flags.items() if text is not None}, file)
+    given = activation.take(unix=[listen.known for listen in settings.listen] or [activation.UNIX])
     human = logging.configure(settings.log_format, settings.log_level)
     root = (settings.root or where.default_root()).absolute()
-    if passed := given.get(activation.UNIX):
-        socket = activation.path_of(passed, settings.socket, settings.socket_mode, settings.socket_group)
-    else:
-        socket = (settings.socket or place_of_socket(root)).absolute()
+    listens = _listens(settings, root, given.get(activation.UNIX))
+    rules = access.rules(listens, settings.rule, str(file or "the settings"))
+    owner = str(listens[0].path.absolute())
     limits, signers = settings.store_limits, settings.signers
-    with Store(root, owner=str(socket), limits=limits, say=_log.warning, signers=signers) as store:
-        listener = Listener(socket, settings.mode, settings.socket_group, passed)
-        try:
-            server = Server(store, settings.server_limits)
-            with _fronts(settings, given, server) as fronts:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server takes the first; a second ends it at once
-                trio.run(_serve, server, listener, fronts, _greeting(root, socket, file, fronts) if human else "")
-        finally:
-            listener.close()
+    with (
+        Store(root, owner=owner, limits=limits, say=_log.warning, signers=signers) as store,
+        ExitStack() as undo,
+    ):
+        listeners = [_listener(undo, listen, given.get(listen.known)) for listen in listens]
+        server = Server(store, settings.server_limits, rules)
+        with _fronts(settings, given, server) as fronts:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server takes the first; a second ends it at once
+            trio.run(_serve, server, listeners, fronts, _greeting(root, listeners, file, fronts) if human else "")
+
+
+def _listens(settings: Settings, root: Path, passed: socket | None) -> Sequence[Listen]:
+    """The sockets to serve: those of the tables, else the one that `socket` names. Raises `UsageError` for both."""
+    if settings.listen:
+        if settings.socket is not None:
+            raise UsageError("either `socket` names one socket, or `listen` has a table for each")
+        return settings.listen
+    there = Path(passed.getsockname()) if passed else place_of_socket(root)
+    return [
+        Listen(
+            path=settings.socket or there,
+            name=activation.UNIX,
+            mode=settings.socket_mode,
+            group=settings.socket_group,
+        )
+    ]
+
+
+def _listener(undo: ExitStack, listen: Listen, passed: socket | None) -> Listener:
+    if passed is not None:
+        activation.path_of(passed, listen.path, listen.mode, listen.group)
+    listener = Listener(listen.path, listen.permissions, listen.group, passed, listen.known)
+    undo.callback(listener.close)
+    return listener
 
 
 @contextmanager
@@ -84,14 +110,16 @@ def _fronts(settings: Settings, given: Mapping[str, socket], server: Server) -> 
         yield fronts
 
 
-async def _serve(server: Server, listener: Listener, fronts: Fronts | None, greeting: str) -> None:
+async def _serve(server: Server, listeners: Sequence[Listener], fronts: Fronts | None, greeting: str) -> None:
     stopping = trio.Event()
 
     async def ready() -> None:
         if greeting:
             print(greeting, file=sys.stderr, flush=True)
         else:
-            places = {"root": str(server.service.store.root), "socket": str(listener.path)}
+            places: dict[str, Any] = {"root": str(server.service.store.root), "socket": str(listeners[0].path)}
+            if len(listeners) > 1:
+                places |= {"listeners": {listener.name: str(listener.path) for listener in listeners}}
             _log.info("ready", **places, **(fronts.places if fronts else {}), version=__version__, pid=os.getpid())
         await _notify("READY=1")
 
@@ -102,7 +130,7 @@ async def _serve(server: Server, listener: Listener, fronts: Fronts | None, gree
     async with trio.open_nursery() as nursery:
         if fronts is not None:
             nursery.start_soon(fronts.serve, stopping)
-        await server.run(listener, ready, stop)
+        await server.run(listeners, ready, stop)
 
 
 async def _notify(state: str) -> None:
@@ -112,14 +140,16 @@ async def _notify(state: str) -> None:
         _log.warning("the service manager could not be told", state=state, reason=error.strerror)
 
 
-def _greeting(root: Path, socket: Path, config: Path | None, fronts: Fronts | None) -> str:
+def _greeting(root: Path, listeners: Sequence[Listener], config: Path | None, fronts: Fronts | None) -> str:
     """What people are told: where everything is, and what to type next."""
+    socket, *others = (listener.path for listener in listeners)
     found = "" if socket in where.sockets() else f" --socket {shlex.quote(str(socket))}"
     places = {"store": str(root), "socket": str(socket), **(fronts.places if fronts else {})}
     places["next"] = f"udfstore put FILE --tag models/x{found}"
     if fronts and fronts.http:
         places["browser"] = f"udfstore web{found}"
     lines = [*(f"{what:<8}{place}" for what, place in places.items()), "ready"]
+    lines[2:2] = [f"{'':<8}{other}" for other in others]
     return "\n".join([f"config  {config}", *lines] if config else lines)
 
 
@@ -136,17 +166,12 @@ def place_of_socket(root: Path, environ: Mapping[str, str] = os.environ) -> Path
 def _options() -> inspect.Signature:
     """An option for every setting, passed on as text: whatever its source, a setting is read in one place."""
     config = inspect.signature(serve, eval_str=True).parameters["config"]
-    return inspect.Signature(
-        [
-            config,
-            *map(_option, (name for name in configuration.Everything.model_fields if name not in configuration.TABLES)),
-        ]
-    )
+    return inspect.Signature([config, *map(_option, configuration.Everything.model_fields)])
 
 
 def _option(name: str) -> inspect.Parameter:
     field = configuration.Everything.model_fields[name]
-    default = "" if field.default is None else f" (default {field.default})"
+    default = "" if field.default in (None, ()) else f" (default {field.default})"
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         metavar=_metavar(name, field.annotation),
@@ -162,7 +187,9 @@ def _metavar(name: str, annotation: Any) -> str:
         return "|".join(get_args(annotation))
     ends = {"_bytes": "BYTES", "_from": "BYTES", "_seconds": "SECONDS", "_s": "SECONDS", "_mode": "OCTAL"}
     known = next((metavar for end, metavar in ends.items() if name.endswith(end)), "")
-    return known or {"root": "DIR", "socket": "PATH", "socket_group": "GROUP"}.get(name, "N")
+    return known or {"root": "DIR", "socket": "PATH", "socket_group": "GROUP", "listen": "JSON", "rule": "JSON"}.get(
+        name, "N"
+    )
 
 
 serve.__signature__ = _options()  # type: ignore[attr-defined]

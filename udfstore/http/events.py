@@ -17,7 +17,7 @@ from udfstore.http.asking import Asked, Asker, problems
 from udfstore.http.guard import Receive, Scope, Send, Visitor, end_with_reader
 from udfstore.http.house import House
 from udfstore.http.tags import PrefixText
-from udfstore.model import Event
+from udfstore.model import Caller, Event
 from udfstore.plain import plain
 from udfstore.refs import Prefix
 
@@ -54,7 +54,7 @@ async def events(
         epoch, since = int(match[1]), int(match[2])
     call = calls.Watch(Prefix.parse(prefix), since, epoch)
     cursor, present = house.service.begin_watch(caller, call)
-    return _Stream(house, call, cursor, present, _still_let_in(request, house))
+    return _Stream(house, caller, call, cursor, present, _still_let_in(request, house))
 
 
 def _still_let_in(request: Request, house: House) -> Callable[[], bool]:
@@ -79,6 +79,7 @@ class _Stream(Response):
     def __init__(
         self,
         house: House,
+        caller: Caller,
         call: calls.Watch,
         cursor: int,
         present: Iterator[list[Event]],
@@ -89,7 +90,7 @@ class _Stream(Response):
         self.body = b""
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self.raw_headers = [header for header in self.raw_headers if header[0] != b"content-length"]
-        self._house, self._call, self._cursor, self._present = house, call, cursor, present
+        self._house, self._caller, self._call, self._cursor, self._present = house, caller, call, cursor, present
         self._let_in = let_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +108,7 @@ class _Stream(Response):
         while (batch := await house.reading(next, self._present, None)) is not None:
             await _put(send, "".join(self._told(event) for event in batch))
         while not house.stopping:
-            found, cursor = await house.reading(service.go_on_watching, self._call, cursor)
+            found, cursor = await house.reading(service.go_on_watching, self._caller, self._call, cursor)
             if not self._let_in():
                 return
             if found:

@@ -19,7 +19,7 @@ import trio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 
-from udfstore.admin import Can
+from udfstore.admin import Can, MakeLink
 from udfstore.errors import Corrupt, Denied, InternalError, NotFound, TimedOut, TooLarge, UdfstoreError, UsageError
 from udfstore.http.house import House
 from udfstore.http.problems import problem
@@ -40,6 +40,9 @@ REQUEST_HEADER = "x-request-id"
 
 OPEN = ("/healthz", "/readyz", "/metrics")
 """Answered whatever the Host, and without a token: they tell no names to who has none."""
+
+TELLING_NOTHING = ("/openapi.json", "/logout")
+"""Of what is not below /v1/, what shows nothing of the store: all else is the page, for who may read everything."""
 
 ASKING = ("/v1/blobs:missing",)
 """POST requests that change nothing; so do those that end in `:plan`."""
@@ -172,7 +175,10 @@ class Guard:
             raise NoToken("say who you are: a token in `Authorization: Bearer …`, or log in with `udfstore web`")
         if not visitor.can.covers(needed):
             raise Denied("this token may not do that", expected=needed.value, got=visitor.can.value)
-        if visitor.web is not None and scope["method"] not in _SAFE and path.startswith("/v1/"):
+        if not path.startswith("/v1/"):
+            if path not in TELLING_NOTHING:
+                self._house.service.gate.check(visitor.caller, MakeLink())
+        elif visitor.web is not None and scope["method"] not in _SAFE:
             check_csrf(visitor.web, headers.get(CSRF_HEADER, ""))
         return visitor
 
@@ -185,11 +191,11 @@ class Guard:
             token = service.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
             if token is None:
                 raise NoToken("this token is not known here, or was revoked")
-            return Visitor(Caller(Author("http", token=token.name, claim=claim)), token.can)
+            return Visitor(Caller(Author("http", token=token.name, claim=claim), listener="http"), token.can)
         web = service.doors.session(_cookie(headers))
         if web is not None:
-            return Visitor(Caller(web.author), Can.WRITE, web)
-        return Visitor(Caller(Author("http")))
+            return Visitor(web.caller, Can.WRITE, web)
+        return Visitor(Caller(Author("http"), listener="http"))
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")

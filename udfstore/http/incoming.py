@@ -28,12 +28,11 @@ async def take(request: Request, house: House, caller: Caller, call: calls.Save)
         async for piece in pieces(request):
             await house.writing(upload.write, piece)
             house.service.meters.received("http", len(piece))
-        id, existed = await house.writing(upload.commit)
+        return await house.writing(house.service.commit, caller, upload)
     except BaseException:
         with trio.CancelScope(shield=True):
             await house.writing(upload.abort)
         raise
-    return calls.Saved(id, upload.size, existed)
 
 
 async def pieces(request: Request, most: int = PIECE_BYTES) -> AsyncIterator[bytearray]:

@@ -63,6 +63,13 @@ METRICS = (
     Told("udfstore_connections", "gauge", "Connections at present.", ("front",)),
     Told("udfstore_connections_total", "counter", "Connections since the start.", ("front",)),
     Told("udfstore_connections_refused_total", "counter", "Connections that were turned away.", ("front",)),
+    Told(
+        "udfstore_refusals_total",
+        "counter",
+        "What somebody may not do, by the right it takes and what refused it: a listener, the rules, or that no tag "
+        "may be read that names the content.",
+        ("front", "right", "by"),
+    ),
     Told("udfstore_buffered_bytes", "gauge", "Bytes received and not yet written, or waiting to be sent.", ("front",)),
     Told("udfstore_store_problem", "gauge", "1 while the store takes no writes or cannot be read, else 0."),
     Told("udfstore_free_bytes", "gauge", "Bytes that the disk of the store would still take."),
@@ -188,6 +195,7 @@ class _Collector(Collector):
         yield "udfstore_connections", {(name,): front.open for name, front in fronts.items()}
         yield "udfstore_connections_total", {(name,): front.connected for name, front in fronts.items()}
         yield "udfstore_connections_refused_total", {(name,): front.refused for name, front in fronts.items()}
+        yield "udfstore_refusals_total", self._service.gate.refused()
         yield "udfstore_buffered_bytes", {(name,): front.buffered for name, front in fronts.items()}
         yield "udfstore_restores_total", {(outcome,): n for outcome, n in meters.restores().items()}
         yield "udfstore_rounds_total", {(outcome,): n for outcome, n in meters.rounds().items()}

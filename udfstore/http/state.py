@@ -79,7 +79,8 @@ async def healthz() -> Response:
 async def readyz(request: Request, house: Asked) -> Response:
     """Whether the server takes reads and writes: 503 where the log is read-only or the disk near its floor."""
     visitor: Visitor = request.scope["state"]["visitor"]
-    found = await house.reading(_problems, house, visitor.can is not None and visitor.can.covers(Can.READ))
+    names = visitor.can is not None and visitor.can.covers(Can.READ) and house.service.gate.sees_all(visitor.caller)
+    found = await house.reading(_problems, house, names)
     return JSONResponse({"status": "not ready" if found else "ready", "problems": found}, 503 if found else 200)
 
 
@@ -87,7 +88,8 @@ async def readyz(request: Request, house: Asked) -> Response:
 async def metrics(request: Request, house: Asked) -> Response:
     """All metrics. Without a token that may read them: counts and ages only, no names of tasks, tags or nodes."""
     visitor: Visitor = request.scope["state"]["visitor"]
-    text = await house.reading(house.service.exposition, visitor.can is not None, True)
+    names = visitor.can is not None and house.service.gate.sees_all(visitor.caller)
+    text = await house.reading(house.service.exposition, names, True)
     return PlainTextResponse(text, media_type=METRICS_TYPE)
 
 

@@ -111,7 +111,7 @@ async def _append(
             await house.writing(appender.write, piece)
             service.meters.received("http", len(piece))
         if complete == "?1":
-            return _saved(await house.writing(appender.finish))
+            return _saved(await house.writing(service.finish, caller, appender))
         upload = await house.writing(appender.commit)
     except (Cancelled, TimedOut, trio.Cancelled):  # the sender is gone: what came of it is what it goes on from
         with trio.CancelScope(shield=True):

@@ -11,7 +11,7 @@ import grp
 import os
 import socket
 import stat
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from pathlib import Path
 
 from udfstore.errors import UsageError
@@ -20,20 +20,22 @@ FIRST = 3
 """The descriptor of the first socket; the others follow."""
 
 UNIX = "udfstore"
-"""Name of the socket for UDFs and the command line. Any other is named by what it serves: `http`, `metrics`."""
+"""Name of the socket for UDFs and the command line, where the settings name no others."""
 
-NAMES = (UNIX, "http", "metrics")
+OTHERS = ("http", "metrics")
+"""Any other is named by what it serves."""
 
 _FAMILIES = {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6}
 _VARIABLES = ("LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 
-def take(environ: MutableMapping[str, str] = os.environ) -> dict[str, socket.socket]:
+def take(environ: MutableMapping[str, str] = os.environ, unix: Collection[str] = (UNIX,)) -> dict[str, socket.socket]:
     """The sockets meant for this process, by name; none where no manager opened any.
 
     They are closed in programs that this one starts, and the variables are taken away, so that none of those believes
-    itself to be meant. Raises `UsageError` for one that is no listening stream socket, or whose name is not in `NAMES`,
-    or given twice. A single one may be without a name: it is `UNIX`.
+    itself to be meant. `unix` are the names of those for UDFs and the command line. Raises `UsageError` for one that is
+    no listening stream socket, or whose name nobody knows, or given twice. A single one may be without a name: it is
+    the first of `unix`.
     """
     pid, _, count, names = (environ.pop(variable, "") for variable in _VARIABLES)
     if not pid or not count:
@@ -45,31 +47,31 @@ def take(environ: MutableMapping[str, str] = os.environ) -> dict[str, socket.soc
     descriptors = range(FIRST, FIRST + int(count))
     with contextlib.ExitStack() as undo:
         taken: dict[str, socket.socket] = {}
-        for descriptor, name in zip(descriptors, _names(names, len(descriptors)), strict=True):
+        for descriptor, name in zip(descriptors, _names(names, len(descriptors), [*unix]), strict=True):
             if name in taken:
                 raise UsageError(f"two sockets named {name} were passed on; one is served")
-            taken[name] = undo.enter_context(_listening(descriptor, name))
+            taken[name] = undo.enter_context(_listening(descriptor, name, unix=name in unix))
         undo.pop_all()
     return taken
 
 
-def _names(text: str, count: int) -> list[str]:
+def _names(text: str, count: int, unix: list[str]) -> list[str]:
     """A name for each socket."""
     names = text.split(":") if text else []
     if count == 1 and names in ([], ["unknown"]):  # what systemd says for none
-        return [UNIX]
+        return unix[:1]
     if len(names) != count:
         raise UsageError("each socket that is passed on has a name", expected=f"{count} names", got=text or "none")
     for name in names:
-        if name not in NAMES:
+        if name not in (*unix, *OTHERS):
             raise UsageError(
                 f"nothing here serves a socket named {name}; set FileDescriptorName= in its socket unit",
-                expected=" or ".join(NAMES),
+                expected=" or ".join([*unix, *OTHERS]),
             )
     return names
 
 
-def _listening(descriptor: int, name: str) -> socket.socket:
+def _listening(descriptor: int, name: str, *, unix: bool) -> socket.socket:
     """The descriptor as a listening socket of a kind that fits its name."""
     try:
         os.set_inheritable(descriptor, False)
@@ -78,8 +80,8 @@ def _listening(descriptor: int, name: str) -> socket.socket:
         raise UsageError(f"descriptor {descriptor}, passed on as {name}, is no socket: {error.strerror}") from error
     try:
         listens = given.type == socket.SOCK_STREAM and given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        if given.family not in (_FAMILIES if name != UNIX else {socket.AF_UNIX}) or not listens:
-            kind = "Unix" if name == UNIX else "Unix or TCP"
+        if given.family not in ({socket.AF_UNIX} if unix else _FAMILIES) or not listens:
+            kind = "Unix" if unix else "Unix or TCP"
             raise UsageError(f"the socket passed on as {name} is not a listening {kind} socket")
         if given.family == socket.AF_UNIX and not str(given.getsockname()).startswith("/"):
             raise UsageError(

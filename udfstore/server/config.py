@@ -18,20 +18,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, create_model
+from pydantic import ByteSize, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from udfstore.errors import UsageError
-from udfstore.refs import Pattern
+from udfstore.server import access
+from udfstore.server.access import Alloweds, AnyPath, Listens, Mode, Signeds
 from udfstore.server.limits import ServerLimits
-from udfstore.signing import Key, Rule, Signers
+from udfstore.signing import Signers
 from udfstore.store import StoreLimits
 
 ENVIRONMENT = "UDFSTORE_"
@@ -40,35 +40,6 @@ ENVIRONMENT = "UDFSTORE_"
 _Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
 
 _MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from", "small_bytes"}
-
-
-def _path(value: object) -> object:
-    if value == "":
-        raise ValueError("an empty path")
-    return Path(value).expanduser() if isinstance(value, str) else value
-
-
-def _mode(value: object) -> object:
-    try:
-        mode = int(value, 8) if isinstance(value, str) else value
-    except ValueError:
-        mode = None
-    if not isinstance(mode, int) or not 0 <= mode <= 0o777:
-        raise ValueError("permissions are octal digits, 0 to 0777")
-    return mode
-
-
-AnyPath = Annotated[Path, BeforeValidator(_path)]
-Mode = Annotated[int, BeforeValidator(_mode)]
-
-
-class SignedTags(BaseModel):
-    """A table `[[signed]]`: tags that move only with a signature by one of the keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tags: str
-    keys: Annotated[tuple[AnyPath, ...], Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -84,6 +55,8 @@ class Settings(BaseSettings):
     socket_group: str | None = Field(
         None, description="Group that may connect; the socket's folder must let it in.", min_length=1
     )
+    listen: Listens = Field((), description="Several sockets instead of one, each with what it allows: a table each.")
+    rule: Alloweds = Field((), description="Who may do what, beside what the listeners allow: a table each.")
     http: str | None = Field(
         None, description="Serve HTTP too, at HOST:PORT or unix:PATH; without it there is none.", min_length=1
     )
@@ -103,9 +76,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
-    signed: Annotated[tuple[SignedTags, ...] | None, NoDecode] = Field(
-        None, description="Tags that move only with a signature: tables of the file, see below."
-    )
+    signed: Signeds = Field((), description="Tags that move only with a signature: a table for each pattern.")
 
     @property
     def mode(self) -> int:
@@ -117,7 +88,7 @@ class Settings(BaseSettings):
     @property
     def signers(self) -> Signers:
         """Who may move which tags. Raises `UsageError` for patterns and keys that are none, and `Unsupported`."""
-        return Signers(Rule(Pattern.parse(table.tags), tuple(map(_key, table.keys))) for table in self.signed or ())
+        return access.signers(self.signed)
 
     @property
     def server_limits(self) -> ServerLimits:
@@ -141,15 +112,6 @@ class Settings(BaseSettings):
         """Flags, environment, file."""
         flags, file = (InitSettingsSource(settings_cls, given) for given in init_settings().values())
         return flags, EnvSettingsSource(settings_cls), file
-
-
-def _key(path: Path) -> Key:
-    try:
-        return Key(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"the key {path} cannot be read: {error.strerror}") from error
-    except UsageError as error:
-        raise UsageError(f"{path} is {error}") from error
 
 
 def _limits(settings: Settings, kind: type[_Limits]) -> _Limits:
@@ -184,9 +146,6 @@ _limits_of_all: dict[str, Any] = dict([*_limit_fields(ServerLimits), *_limit_fie
 Everything: type[Settings] = create_model("Everything", __base__=Settings, **_limits_of_all)
 """All settings."""
 
-TABLES = frozenset({"signed"})
-"""Settings that only the file can hold."""
-
 
 def read(flags: Mapping[str, str], file: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """All settings, from flags (as text, by name), the environment and the configuration file (see `find`).
@@ -198,7 +157,7 @@ def read(flags: Mapping[str, str], file: Path | None, environ: Mapping[str, str]
         given: dict[str, Any] = {"flags": flags, "file": keys}
         return Everything(**given)
     except ValidationError as error:
-        wrong = [_wrong(str(found["loc"][0]), found, flags, file, keys, environ) for found in error.errors()]
+        wrong = [_wrong(found["loc"], found, flags, file, keys, environ) for found in error.errors()]
         raise UsageError("; ".join(wrong)) from error
 
 
@@ -229,7 +188,7 @@ def _keys(file: Path) -> dict[str, Any]:
 
 
 def _wrong(
-    name: str,
+    loc: tuple[int | str, ...],
     found: Any,
     flags: Mapping[str, str],
     file: Path | None,
@@ -237,6 +196,7 @@ def _wrong(
     environ: Mapping[str, str],
 ) -> str:
     """One wrong setting, with the place where it was made."""
+    name = str(loc[0])
     if name not in Everything.model_fields:
         near = difflib.get_close_matches(name, Everything.model_fields, 1)
         return f"{file}: there is no setting {name}" + (f"; {near[0]}?" if near else "")
@@ -246,6 +206,8 @@ def _wrong(
     elif environ.get(variable):
         place, value = f"${variable}", environ[variable]
     else:
-        inside = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in found["loc"][1:])
-        place, value = f"{file}: {name}{inside}", str(keys.get(name))
+        place, value = f"{file}: {name}", str(keys.get(name))
+    if len(loc) > 1:  # inside a table, and perhaps a list in it
+        place = " ".join([place, *(str(part + 1) if isinstance(part, int) else part for part in loc[1:])])
+        value = found["input"]
     return f"{place}: {found['msg'].removeprefix('Value error, ')}, got {value!r}"

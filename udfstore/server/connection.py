@@ -19,6 +19,7 @@ import trio
 
 from udfstore import admin, calls, tasks
 from udfstore.errors import (
+    Busy,
     Cancelled,
     Closing,
     Corrupt,
@@ -34,8 +35,10 @@ from udfstore.server.hosting import Hosting
 from udfstore.server.incoming import Incoming
 from udfstore.server.pump import Broken, Pump
 from udfstore.server.rooms import Rooms
+from udfstore.server.shares import Charges, Share
 from udfstore.server.streams import Streams
 from udfstore.server.transfers import Transfers
+from udfstore.service.meters import OK
 from udfstore.session.events import (
     Alive,
     Committed,
@@ -55,6 +58,9 @@ from udfstore.snapshots import check_name
 from udfstore.store import BlobFile
 from udfstore.version import __version__
 
+LOAD_CHUNKS = 3
+"""That a load holds at once: one on its way, two that wait to be sent."""
+
 HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
 """Streams that wait for something other than their client: nobody finishes them when either side leaves."""
 
@@ -62,7 +68,7 @@ HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
 class Connection:
     """A client's connection, from the welcome to the end."""
 
-    def __init__(self, connection: socket.socket, caller: Caller, rooms: Rooms, hosting: Hosting) -> None:
+    def __init__(self, connection: socket.socket, caller: Caller, rooms: Rooms, hosting: Hosting, share: Share) -> None:
         self._connection = connection
         self._caller = caller
         self._rooms = rooms
@@ -101,6 +107,7 @@ class Connection:
         self._reading = trio.CancelScope()
         self._pump = Pump(connection, self._session, rooms.limits, rooms.buffer, self._changed, rooms.copies.close)
         self._transfers = Transfers(self._session, self._pump, rooms, self._changed)
+        self._charges = Charges(share, rooms.limits, caller.author.uid)
         self._meter = rooms.service.meters.conversation("socket", self._transfers.buffered)
         self._streams = Streams(self._session, self._pump, rooms, self._changed)
 
@@ -122,6 +129,7 @@ class Connection:
             except* Broken as broken:
                 self._log.debug("connection broke", reason=str(broken.exceptions[0]), **self._peer)
             finally:
+                self._charges.close()
                 self._session.tokens.close()
                 self._session.outbox.close()
 
@@ -209,7 +217,7 @@ class Connection:
             case Withdrawn():
                 self._cancel(event.call)
             case Failed():
-                self._meter.ended(event.call, event.error.code.value)
+                self._end_call(event.call, event.error.code.value)
                 self._cancel(event.call)
             case Hello():
                 self._greet(event)
@@ -263,6 +271,15 @@ class Connection:
         service.register.called(self._caller)
         kind = type(call)
         self._meter.begin(number, kind)
+        try:
+            self._charges.begin(number)
+            if isinstance(call, calls.Save):
+                self._charges.hold(number, min(self._limits.window_bytes, call.size or self._limits.window_bytes))
+        except Busy as error:
+            if file is not None:
+                file.close()
+            self._fault(number, error)
+            return
         if kind in service.quick:
             self._answer(number, lambda: service.quick[kind](self._caller, call))
         elif kind in service.change:
@@ -325,8 +342,14 @@ class Connection:
             return
         if self._transfers.load_at_once(number, call, head, file):
             self._result(number, calls.Loaded(head.length))
-        else:
-            self._start(number, self._load, head, file)
+            return
+        try:
+            self._charges.hold(number, min(head.length, LOAD_CHUNKS * self._limits.chunk_bytes))
+        except Busy as error:
+            file.close()
+            self._fault(number, error)
+            return
+        self._start(number, self._load, head, file)
 
     def _change(
         self,
@@ -351,14 +374,18 @@ class Connection:
     def _result(self, number: int, result: calls.Result) -> None:
         if self._session.is_open(number):
             self._session.result(number, result)
-            self._meter.ended(number)
+            self._end_call(number, OK)
         self._answered()
 
     def _fault(self, number: int, error: UdfstoreError) -> None:
         if self._session.is_open(number):
             self._session.fault(number, error)
-            self._meter.ended(number, error.code.value)
+            self._end_call(number, error.code.value)
         self._answered()
+
+    def _end_call(self, number: int, outcome: str) -> None:
+        self._meter.ended(number, outcome)
+        self._charges.ended(number)
 
     def _answered(self) -> None:
         if not self._taking:

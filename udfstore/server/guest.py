@@ -120,6 +120,7 @@ class Guest:
 
     async def _arrive(self) -> None:
         node, service = self.node, self._rooms.service
+        service.gate.check(self.caller, node)
         if node.timeout > LONGEST_TIMEOUT_S:
             got = f"{node.timeout:g} s"
             raise UsageError("the timeout of a node", expected=f"at most {LONGEST_TIMEOUT_S:g} s", got=got)
@@ -190,6 +191,8 @@ class Guest:
         except (NotFound, Gone, Corrupt) as error:
             raise await self._set_aside(state, snapshot, str(error)) from error
         blob = None if self.node.plain else state.blob
+        if blob is not None:
+            self._rooms.service.gate.lent(self.caller, blob)
         self._session.restore(tasks.Restore(snapshot.id, snapshot.number, state.size, blob, plain))
         self._pump.flush()
         failure, refusal = "the connection ended before the answer", None
@@ -305,7 +308,8 @@ class Guest:
                 upload.abort()
                 raise
             return State(blob, len(answer.plain), answer.models)
-        size = store.present(answer.blob)
+        hidden = self._rooms.service.gate.hides(self.caller, answer.blob)
+        size = None if hidden else store.present(answer.blob)
         if size is None:
             raise NotFound("the blob of its state is not in the store", got=answer.blob.short)
         if size != answer.size:

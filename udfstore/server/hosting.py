@@ -118,6 +118,7 @@ class Hosting:
 
     async def take(self, caller: Caller, call: tasks.SaveSnapshot, guest: Guest | None) -> tasks.Taken:
         """Take a snapshot of a task; says what came of it once its round has ended."""
+        self.rooms.service.gate.check(caller, call)
         mine = guest is not None and guest.node.task == call.task
         if call.reason is tasks.Reason.KAPACITOR and not mine:
             raise UsageError("only a node of the task asks on behalf of Kapacitor", got=f"task {call.task!r}")

@@ -20,6 +20,10 @@ class ServerLimits:
     """Of one uid, so that a runaway user leaves room for the operator."""
     calls: int = 64
     """Open at once on one connection."""
+    calls_per_user: int = 8192
+    """Open at once by one uid: five for each connection that it may have, most of which have none or one."""
+    user_buffer_bytes: int = 1024 * MIB
+    """Content that all calls of one uid may hold at once: 256 large saves that run."""
     chunk_bytes: int = CHUNK_BYTES
     """Content bytes of one chunk."""
     first_window_bytes: int = 1 * MIB

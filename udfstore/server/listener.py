@@ -28,13 +28,19 @@ class Listener:
     """A bound, listening socket at a path."""
 
     def __init__(
-        self, path: Path, mode: int = 0o600, group: str | None = None, given: socket.socket | None = None
+        self,
+        path: Path,
+        mode: int = 0o600,
+        group: str | None = None,
+        given: socket.socket | None = None,
+        name: str = "",
     ) -> None:
-        """Bind `path`, or take over `given`, which listens there already.
+        """Bind `path`, or take over `given`, which listens there already. `name` is what rules call it.
 
         Its folder is made (0700) if it is missing. A socket that nobody answers at is removed; one with a living server
         is a `Conflict`. `group`: the socket belongs to it; its folder must let the group in (`UsageError` otherwise).
         """
+        self.name = name
         self.path = path.absolute()
         self._identity: tuple[int, int] | None = None
         if given is not None:

@@ -12,8 +12,8 @@ from udfstore.model import Author
 
 _CREDENTIALS = struct.Struct("3i")
 _SO_PEERGROUPS = 59
-_GROUPS = 64
-"""Supplementary groups that are kept: a record names its author, it is not the place for thousands of groups."""
+_GROUPS = 256
+"""Supplementary groups that are asked for, as many as Python can; of a peer with more only the first group is known."""
 
 
 class Peered(Protocol):

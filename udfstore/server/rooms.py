@@ -12,6 +12,7 @@ from udfstore.server.handed import Copies
 from udfstore.server.incoming import Pool
 from udfstore.server.limits import ServerLimits
 from udfstore.service import Service
+from udfstore.service.rules import Rights
 
 HASHES = 2
 """Blobs that are hashed again on request at the same time: each may take minutes, and loads must not wait for them."""
@@ -34,8 +35,9 @@ class Rooms:
     """Every connection reads into it: nothing of it outlives the call that read."""
     moves: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
     """Wakes who waits for followers after each change of the register."""
-    news: dict[tuple[str, int, int], tuple[Sequence[Any], int]] = field(default_factory=dict)
-    """What watches of a prefix that stand at a revision are told at another: pages, and where they stand then."""
+    news: dict[tuple[str, Rights | None, int, int], tuple[Sequence[Any], int]] = field(default_factory=dict)
+    """What watches of a prefix with those rights, that stand at a revision, are told at another: pages, and where they
+    stand then."""
     pool: Pool = field(init=False)
     """Memory for what is too long to come in one read."""
     hashes: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(HASHES))

@@ -7,8 +7,9 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 import trio
@@ -23,7 +24,10 @@ from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
 from udfstore.server.pump import RECEIVE_BYTES
 from udfstore.server.rooms import Rooms
+from udfstore.server.shares import Share, Shares
 from udfstore.service import Register, Service
+from udfstore.service.gate import Refusal
+from udfstore.service.rules import Rules
 from udfstore.session.host import refusal
 from udfstore.store import Store
 
@@ -38,8 +42,9 @@ async def _quiet() -> None:
 class Server:
     """Everything that one process serves."""
 
-    def __init__(self, store: Store, limits: ServerLimits) -> None:
+    def __init__(self, store: Store, limits: ServerLimits, rules: Rules) -> None:
         self.service = Service(store, Register())
+        self.service.gate.rules, self.service.gate.audit = rules, self._audit
         self._store = store
         self._limits = limits
         self._rooms = Rooms(
@@ -54,13 +59,16 @@ class Server:
         self.house = House(self._rooms, self._hosting)
         """For a front beside the socket."""
         self._connections: set[Connection] = set()
-        self._of_user: dict[int, int] = {}
+        self._shares = Shares(limits)
         self._closing = False
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
         self.service.tasks.shelf.say = self._log.warning
 
     async def run(
-        self, listener: Listener, ready: Callable[[], Awaitable[None]], stopping: Callable[[], Awaitable[None]] = _quiet
+        self,
+        listeners: Sequence[Listener],
+        ready: Callable[[], Awaitable[None]],
+        stopping: Callable[[], Awaitable[None]] = _quiet,
     ) -> None:
         """Serve until SIGTERM or SIGINT, then drain: no new calls, and a grace time for those that run.
 
@@ -72,7 +80,8 @@ class Server:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._sweep)
-                    accepting.start_soon(self._accept, listener, serving)
+                    for listener in listeners:
+                        accepting.start_soon(self._accept, listener, serving)
                     await ready()
                     async for number in signals:
                         self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
@@ -81,7 +90,8 @@ class Server:
                     self._store.stop_sweeping()
                     self._rooms.commits.unpark_all()
                     accepting.cancel_scope.cancel()
-                listener.close()
+                for listener in listeners:
+                    listener.close()
                 await stopping()
                 serving.cancel_scope.deadline = trio.current_time() + self._limits.grace_seconds
                 self._closing = True
@@ -90,51 +100,66 @@ class Server:
         self._log.info("stopped")
 
     async def _accept(self, listener: Listener, serving: trio.Nursery) -> None:
-        await trio.serve_listeners(self._serve, [listener.trio_listener()], handler_nursery=serving)
+        serve = partial(self._serve, listener.name)
+        await trio.serve_listeners(serve, [listener.trio_listener()], handler_nursery=serving)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, listener: str, stream: trio.SocketStream) -> None:
         with socket.socket(fileno=stream.socket.detach()) as peer:
             peer.setblocking(False)
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 peer.setsockopt(socket.SOL_SOCKET, option, self._limits.chunk_bytes)
             author = author_of(peer)
             try:
-                self._admit(author.uid)
+                self._admit()
+                share = self._shares.enter(author.uid)
             except UdfstoreError as error:
                 self.service.meters.refused("socket")
-                self._log.warning("connection refused", reason=str(error), uid=author.uid, pid=author.pid)
+                self._log.warning(
+                    "connection refused", reason=str(error), uid=author.uid, pid=author.pid, listener=listener
+                )
                 _refuse(peer, error)
                 return
-            caller = self.service.register.enter(author, time.time_ns())
+            caller = self.service.register.enter(author, time.time_ns(), listener)
             try:
-                await self._hold(peer, caller)
+                await self._hold(peer, caller, share)
             finally:
+                self._shares.leave(author.uid)
                 self.service.register.leave(caller)
+                self.service.gate.left(caller)
 
-    def _admit(self, uid: int) -> None:
-        limits, of_user = self._limits, self._of_user.get(uid, 0)
+    def _audit(self, refusal: Refusal) -> None:
+        """Note that somebody may not do something. On any thread."""
+        caller = refusal.caller
+        author = caller.author
+        self._log.warning(
+            "refused",
+            right=refusal.right.value,
+            what=refusal.what,
+            by=refusal.by,
+            listener=caller.listener,
+            session=caller.session,
+            uid=author.uid,
+            pid=author.pid,
+            program=author.program,
+            token=author.token,
+        )
+
+    def _admit(self) -> None:
+        limits = self._limits
         if self._closing:
             raise Closing("the server is shutting down")
         if len(self._connections) >= limits.connections:
             raise Busy("the server has as many connections as it takes", expected=f"at most {limits.connections}")
-        if of_user >= limits.connections_per_user:
-            most = f"at most {limits.connections_per_user}"
-            raise Busy(f"uid {uid} has as many connections as one user may have", expected=most)
 
-    async def _hold(self, peer: socket.socket, caller: Caller) -> None:
-        uid = caller.author.uid
-        connection = Connection(peer, caller, self._rooms, self._hosting)
+    async def _hold(self, peer: socket.socket, caller: Caller, share: Share) -> None:
+        connection = Connection(peer, caller, self._rooms, self._hosting, share)
         self._connections.add(connection)
-        self._of_user[uid] = self._of_user.get(uid, 0) + 1
         try:
             await connection.run()
         except Exception as error:  # noqa: BLE001 - a bug met on one connection must not take the others along
             self._log.error("a connection failed unexpectedly", session=caller.session, exc_info=error)
         finally:
             self._connections.discard(connection)
-            self._of_user[uid] -= 1
-            if not self._of_user[uid]:
-                del self._of_user[uid]
 
     @asynccontextmanager
     async def _told(self) -> AsyncIterator[None]:

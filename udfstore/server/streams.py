@@ -46,47 +46,53 @@ class Streams:
             case admin.Backup():
                 await self._back_up(number, caller)
             case tasks.AwaitFollowers():
-                await self._await_followers(number, call)
+                await self._await_followers(number, caller, call)
             case _ if kind in service.slow_stream:
                 await self._from_thread(number, service.slow_stream[kind](caller, call))
             case _:
                 for batch in service.stream[kind](caller, call):
                     await self._send(number, batch)
+                    if not batch:  # nothing of it may be seen
+                        await trio.lowlevel.checkpoint()
 
     async def _from_thread(self, number: int, batches: Iterator[list[Any]], seconds: float = inf) -> None:
         while (batch := await self._rooms.reading(next, batches, None)) is not None:
             await self._send(number, batch, seconds)
 
-    async def _await_followers(self, number: int, call: tasks.AwaitFollowers) -> None:
-        register = self._rooms.service.register
+    async def _await_followers(self, number: int, caller: Caller, call: tasks.AwaitFollowers) -> None:
+        register, gate = self._rooms.service.register, self._rooms.service.gate
+        gate.check(caller, call)
         with trio.move_on_after(call.timeout):
             while register.behind(call.tag, call.version):
                 await self._rooms.moves.park()
-        await self._send(number, register.followers(call.tag))
+        await self._send(number, gate.shown(caller, register.followers(call.tag)))
 
     async def _watch(self, number: int, caller: Caller, call: calls.Watch) -> None:
         service = self._rooms.service
         cursor, present = service.begin_watch(caller, call)
         for batch in present:
             await self._send(number, batch)
+            if not batch:
+                await trio.lowlevel.checkpoint()
         while True:
             if service.store.revision - cursor > FAR_BEHIND:
-                events, cursor = await self._rooms.reading(service.go_on_watching, call, cursor)
+                events, cursor = await self._rooms.reading(service.go_on_watching, caller, call, cursor)
                 await self._send(number, events)
             else:
-                pages, cursor = self._news(call, cursor)
+                pages, cursor = self._news(caller, call, cursor)
                 await self._send_pages(number, pages)
             if service.store.revision > cursor:
                 await trio.lowlevel.checkpoint()
             while service.store.revision <= cursor:
                 await self._rooms.commits.park()
 
-    def _news(self, call: calls.Watch, cursor: int) -> tuple[Sequence[Any], int]:
-        """The pages that a watch is told next, and its cursor then: made once for all who watch the same from there."""
-        news, place = self._rooms.news, (call.prefix.text, cursor, self._rooms.service.store.revision)
+    def _news(self, caller: Caller, call: calls.Watch, cursor: int) -> tuple[Sequence[Any], int]:
+        """The pages that a watch is told next, and its cursor then: made once for all who see the same from there."""
+        service, news = self._rooms.service, self._rooms.news
+        place = call.prefix.text, service.gate.rights(caller), cursor, service.store.revision
         if place in news:
             return news[place]
-        events, after = self._rooms.service.go_on_watching(call, cursor)
+        events, after = service.go_on_watching(caller, call, cursor)
         pages = list(self._session.pages(events))
         if len(pages) <= 1:  # what is more is told to somebody who was away for long
             if len(news) >= NEWS:

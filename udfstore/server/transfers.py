@@ -18,6 +18,7 @@ from udfstore.server.handed import Piece as HandedPiece
 from udfstore.server.incoming import Incoming, Piece
 from udfstore.server.pump import Pump
 from udfstore.server.rooms import Rooms
+from udfstore.service import Service
 from udfstore.session.host import HostSession
 from udfstore.session.tokens import Token
 from udfstore.store import BlobFile, Upload
@@ -73,24 +74,24 @@ class Transfers:
             if isinstance(begun, calls.Saved):
                 return begun, None
             first = 0 if call.id is None else self._limits.first_window_bytes
-            return await self._finish(number, incoming, begun, first)
+            return await self._finish(number, caller, incoming, begun, first)
         await self.until(incoming.ready, "content")
         commit, pieces = incoming.commit, incoming.take()
 
         def begin() -> calls.Saved | Upload:
             upload = service.upload(caller, call)
             assert isinstance(upload, Upload)  # without an announced ID it is never there already
-            return _write_some(upload, pieces, commit)
+            return _write_some(service, caller, upload, pieces, commit)
 
         begun = await self._rooms.writing(begin)
         incoming.written(pieces)
         if isinstance(begun, calls.Saved):
             return begun, commit
         window = self._limits.window_bytes - self._limits.first_window_bytes + begun.size
-        return await self._finish(number, incoming, begun, window)
+        return await self._finish(number, caller, incoming, begun, window)
 
     async def _finish(
-        self, number: int, incoming: Incoming, upload: Upload, grant: int
+        self, number: int, caller: Caller, incoming: Incoming, upload: Upload, grant: int
     ) -> tuple[calls.Saved, calls.Commit]:
         """Write what comes and grant as much again, until all is there and durable."""
         try:
@@ -100,7 +101,7 @@ class Transfers:
                 await self.until(incoming.ready, "content")
                 commit, pieces = incoming.commit, incoming.take()
                 before = upload.size
-                written = await self._rooms.writing(_write_some, upload, pieces, commit)
+                written = await self._rooms.writing(_write_some, self._rooms.service, caller, upload, pieces, commit)
                 incoming.written(pieces)
                 if isinstance(written, calls.Saved):
                     assert commit is not None
@@ -133,7 +134,9 @@ class Transfers:
                             raise piece
                         await self._rooms.writing(upload.write, piece)
                 await self.until(lambda: incoming.commit is not None, "commit")
-                written = await self._rooms.writing(_write_some, upload, (), incoming.commit)
+                written = await self._rooms.writing(
+                    _write_some, self._rooms.service, caller, upload, (), incoming.commit
+                )
                 assert isinstance(written, calls.Saved)
                 self._meters.received("socket", written.size)
                 return written, incoming.commit
@@ -206,15 +209,16 @@ class Transfers:
             await self.until(lambda: session.credit(number) != 0, "credit")
 
 
-def _write_some(upload: Upload, pieces: Sequence[Piece], commit: calls.Commit | None) -> calls.Saved | Upload:
+def _write_some(
+    service: Service, caller: Caller, upload: Upload, pieces: Sequence[Piece], commit: calls.Commit | None
+) -> calls.Saved | Upload:
     """Write what has come; when that was all, make it durable. Whatever goes wrong ends the upload."""
     try:
         for piece in pieces:
             upload.write(piece)
         if commit is None:
             return upload
-        id, existed = upload.commit(commit.size, commit.id)
-        return calls.Saved(id, upload.size, existed)
+        return service.commit(caller, upload, commit.size, commit.id)
     except BaseException:
         upload.abort()
         raise

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from udfstore.admin import Link
 from udfstore.errors import Unsupported
-from udfstore.model import Author
+from udfstore.model import Author, Caller
 
 LINK_SECONDS = 5 * 60
 SESSION_SECONDS = 12 * 60 * 60
@@ -38,7 +38,7 @@ class WebSession:
     `cookie` is the secret that the browser holds.
     """
 
-    author: Author
+    caller: Caller
     cookie: str = field(repr=False)
     csrf: str = field(repr=False)
 
@@ -53,18 +53,18 @@ class Doors:
         self.url = ""
         self._clock = clock
         self._lock = threading.Lock()
-        self._links = _Passing[Author](LINKS, LINK_SECONDS)
+        self._links = _Passing[Caller](LINKS, LINK_SECONDS)
         self._sessions = _Passing[WebSession](SESSIONS, SESSION_SECONDS)
 
-    def link(self, author: Author) -> Link:
-        """A link that logs a browser in once, as `author`. Raises `Unsupported` while there is no HTTP."""
+    def link(self, caller: Caller) -> Link:
+        """A link that logs a browser in once, on behalf of `caller`. Raises `Unsupported` while there is no HTTP."""
         if not self.url:
             raise Unsupported(
                 "no browser finds this server: start it with --http HOST:PORT, or behind a proxy with --http-url too"
             )
         code = secrets.token_urlsafe(32)
         with self._lock:
-            self._links.put(_hash(code), author, self._clock())
+            self._links.put(_hash(code), caller, self._clock())
         return Link(f"{self.url}/login?code={code}", LINK_SECONDS)
 
     def open(self, code: str) -> WebSession | None:
@@ -76,9 +76,10 @@ class Doors:
             if asked is None:
                 return None
             self._links.drop(key)
-            author = Author("http", asked.uid, asked.gids, -1, "web", claim=asked.claim)
+            who = asked.author
+            author = Author("http", who.uid, who.gids, -1, "web", claim=who.claim)
             cookie = secrets.token_urlsafe(32)
-            session = WebSession(author, "", secrets.token_urlsafe(32))
+            session = WebSession(Caller(author, listener=asked.listener), "", secrets.token_urlsafe(32))
             self._sessions.put(_hash(cookie), session, now)
         return replace(session, cookie=cookie)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from udfstore.calls import Following, Session, Used
 from udfstore.digest import BlobId
@@ -71,11 +71,11 @@ class Register:
     def __len__(self) -> int:
         return len(self._connections)
 
-    def enter(self, author: Author, time_ns: int) -> Caller:
-        """A connection began; its caller carries the number that names it."""
+    def enter(self, author: Author, time_ns: int, listener: str = "") -> Caller:
+        """A connection began, by that listener; its caller carries the number that names it."""
         number = next(self._numbers)
         self._connections[number] = _Connection(author, time_ns)
-        return Caller(author, number)
+        return Caller(author, number, listener=listener)
 
     def leave(self, caller: Caller) -> None:
         """The connection is over."""
@@ -87,7 +87,7 @@ class Register:
         connection = self._connections.get(caller.session)
         if connection is not None:
             connection.author, connection.place = author, place
-        return Caller(author, caller.session, place)
+        return replace(caller, author=author, place=place)
 
     def joined(self, caller: Caller, *, owner: bool) -> None:
         """The connection is a node; without `owner` a copy of one."""

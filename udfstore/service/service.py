@@ -9,7 +9,7 @@ How a request is answered is the type of its function, for fronts to act on:
     slow_stream  many items: `slow`, one batch after the other
 
 Saves and loads are conversations of their own: `upload` and `open` begin them, both slow; so are those on resumable
-uploads.
+uploads. Whatever the way, the gate judges first what the caller may do.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from udfstore import admin, calls, tasks
@@ -30,6 +31,7 @@ from udfstore.model import BlobInfo, Caller, Entry, Event
 from udfstore.refs import Ref, Tag
 from udfstore.service.backup import Backups
 from udfstore.service.doors import Doors
+from udfstore.service.gate import Gate, judged, later
 from udfstore.service.meters import Meters
 from udfstore.service.register import Register
 from udfstore.service.tasks import Tasks
@@ -48,6 +50,7 @@ class Service:
     def __init__(self, store: Store, register: Register) -> None:
         self.store = store
         self.register = register
+        self.gate = Gate(store)
         self.meters = Meters()
         self.started_ns = time.time_ns()
         self.quick: dict[type, Callable[[Caller, Any], calls.Result]] = {calls.GetTag: self.get_tag}
@@ -74,7 +77,7 @@ class Service:
             calls.Sessions: self.sessions,
         }
         self.backups = Backups(store)
-        self.tasks = Tasks(store)
+        self.tasks = Tasks(store, self.gate)
         self.slow |= {
             tasks.FindSnapshot: self.tasks.find_snapshot,
             tasks.NameSnapshot: self.tasks.name_snapshot,
@@ -101,40 +104,60 @@ class Service:
     # --- content ---
 
     def upload(self, caller: Caller, call: calls.Save) -> Upload | calls.Saved:
-        """Begin a save. Content that the store has under the announced ID is answered at once."""
-        if call.id is not None:
+        """Begin a save; `commit` ends it. Content that the store has under the announced ID is answered at once."""
+        self.gate.check(caller, call)
+        if call.id is not None and not self.gate.hides(caller, call.id):
             size = self.store.present(call.id)
             if size is not None:
                 self.store.meters.saved(size, existed=True)
                 return calls.Saved(call.id, size, existed=True)
         return self.store.upload(call.id, call.size)
 
+    def commit(self, caller: Caller, upload: Upload, size: int | None = None, id: BlobId | None = None) -> calls.Saved:
+        """End a save: its content is durable, and its caller may read it. `size` and `id` as sent, None: not said."""
+        own, existed = upload.commit(size, id)
+        return self.gate.saved(caller, calls.Saved(own, upload.size, existed))
+
     def save_small(self, caller: Caller, call: calls.Save, content: bytes, commit: calls.Commit) -> Future[calls.Saved]:
         """Save content of at most `store.small_bytes` that is all there, and move its tag. Does not block.
 
         Raises `Mismatch` for what is not as announced.
         """
+        self.gate.check(caller, call)
+        self.gate.check(caller, commit)
         move = None if commit.target is None else _move_of(BlobId.of(content), commit)
-        return self.store.save_small(content, (call.size, commit.size), (call.id, commit.id), move, caller.author)
+        sizes, ids = (call.size, commit.size), (call.id, commit.id)
+        saved = self.store.save_small(content, sizes, ids, move, caller.author)
+        return saved if self.gate.rights(caller) is None else later(saved, partial(self.gate.saved, caller))
 
     def begin_upload(self, caller: Caller, size: int | None, id: BlobId | None) -> Partial:
         """Begin a resumable upload."""
+        self.gate.check(caller, calls.Save(id, size))
         return self.store.uploads.begin(size, id, caller.author)
 
     def find_upload(self, caller: Caller, name: str) -> Partial:
         """How far a resumable upload is, or what became of it."""
+        self.gate.check(caller, calls.Save())
         return self.store.uploads.find(name)
 
     def append(self, caller: Caller, name: str, offset: int, size: int | None = None) -> Appender:
         """Go on with a resumable upload."""
+        self.gate.check(caller, calls.Save())
         return self.store.uploads.append(name, offset, size)
+
+    def finish(self, caller: Caller, appender: Appender) -> calls.Saved:
+        """End a resumable upload, as `commit` does any other."""
+        return self.gate.saved(caller, appender.finish())
 
     def drop_upload(self, caller: Caller, name: str) -> None:
         """Forget a resumable upload."""
+        self.gate.check(caller, calls.Save())
         self.store.uploads.drop(name)
 
     def open(self, caller: Caller, call: calls.Load) -> tuple[calls.Loading, BlobFile]:
         """Begin a load: what was found, and the file to read. Raises `UsageError` for a range outside the blob."""
+        if call.ref.id is None or not self.backups.held_for(caller):
+            call = self.gate.check(caller, call)
         found, file = self._open(caller, call.ref)
         size = file.size
         length = size - call.offset if call.length is None else call.length
@@ -142,7 +165,8 @@ class Service:
             file.close()
             wanted = f"{call.offset} to {call.offset + length}"
             raise UsageError("a range outside the blob", expected=f"within 0 to {size}", got=wanted)
-        return calls.Loading(BlobInfo(found.id, size, entry=found.entry), call.offset, length), file
+        entry = self.gate.shown(caller, found.entry)
+        return calls.Loading(BlobInfo(found.id, size, entry=entry), call.offset, length), file
 
     def _open(self, caller: Caller, ref: Ref) -> tuple[Resolved, BlobFile]:
         try:
@@ -154,14 +178,17 @@ class Service:
                 return Resolved(ref.id), self.store.open_held(ref.id)
             raise error
 
+    @judged
     def stat(self, caller: Caller, call: calls.Stat) -> BlobInfo:
         """What is known of a blob."""
         return self.store.info(call.ref)
 
+    @judged
     def verify(self, caller: Caller, call: calls.Verify) -> BlobInfo:
         """Hash a blob's file again."""
         return self.store.verify(self.store.resolve(call.ref).id)
 
+    @judged
     def why(self, caller: Caller, call: calls.Why) -> calls.Kept:
         """What keeps a blob."""
         kept = self.store.why(call.ref)
@@ -170,8 +197,11 @@ class Service:
 
     def missing(self, caller: Caller, call: calls.Missing) -> calls.MissingIds:
         """Which blobs are not there."""
-        return calls.MissingIds(tuple(self.store.missing(call.ids)))
+        hidden = {id for id in call.ids if self.gate.hides(caller, id)}
+        absent = {*hidden, *self.store.missing([id for id in call.ids if id not in hidden])}
+        return calls.MissingIds(tuple(id for id in call.ids if id in absent))
 
+    @judged
     def blobs(
         self, caller: Caller, call: calls.ListBlobs, after: tuple[int, BlobId] | None = None
     ) -> Iterator[list[BlobInfo]]:
@@ -182,20 +212,24 @@ class Service:
 
     # --- tags ---
 
+    @judged
     def get_tag(self, caller: Caller, call: calls.GetTag) -> Entry:
         """One entry of a tag."""
         return self.store.entry(call.ref)
 
     def tag_at(self, caller: Caller, tag: Tag, time_ns: int) -> Entry:
         """What a tag named at that time. Raises `NotFound` for a time before its first version."""
-        return self.store.entry_at(tag, time_ns)
+        self.gate.check(caller, calls.History(tag))
+        return self.gate.shown(caller, self.store.entry_at(tag, time_ns))
 
+    @judged
     def tags(self, caller: Caller, call: calls.ListTags, after: str = "") -> Iterator[list[Entry]]:
         """The newest entry of each live tag that matches, by name, behind the tag `after`."""
         while batch := self.store.tags(call.prefix, after, BATCH):
             yield batch
             after = batch[-1].tag
 
+    @judged
     def history(self, caller: Caller, call: calls.History, before: int | None = None) -> Iterator[list[Entry]]:
         """All entries of a tag, newest first, below version `before`. Raises `NotFound` for a tag that never was."""
         while batch := self.store.history(call.tag, before, BATCH):
@@ -204,30 +238,37 @@ class Service:
         if before is None:
             raise NotFound(f"no tag {call.tag}")
 
+    @judged
     def move(self, caller: Caller, call: calls.Move) -> Future[calls.Moved]:
         """Move tags."""
         return self.store.submit(call, caller.author)
 
+    @judged
     def rollback(self, caller: Caller, call: calls.Rollback) -> Future[calls.Moved]:
         """Move a tag back."""
         return self.store.submit(call, caller.author)
 
+    @judged
     def untag(self, caller: Caller, call: calls.Untag) -> Future[calls.Moved]:
         """Delete tags."""
         return self.store.submit(call, caller.author)
 
+    @judged
     def hold(self, caller: Caller, call: calls.Hold) -> Future[calls.Moved]:
         """Keep a tag where it is."""
         return self.store.submit(call, caller.author)
 
+    @judged
     def release(self, caller: Caller, call: calls.Release) -> Future[calls.Moved]:
         """Let a held tag move again."""
         return self.store.submit(call, caller.author)
 
+    @judged
     def delete(self, caller: Caller, call: calls.Delete) -> Future[calls.Deleted]:
         """Remove a blob's content."""
         return self.store.submit(call, caller.author)
 
+    @judged
     def used(self, caller: Caller, call: calls.Used) -> Future[calls.Noted]:
         """Record what a follower uses."""
         noted = self.store.submit(call, caller.author, place=caller.place)
@@ -236,6 +277,7 @@ class Service:
 
     def target(self, caller: Caller, saved: calls.Saved, commit: calls.Commit) -> Future[calls.Moved]:
         """Move the tag of a save whose content is there."""
+        self.gate.check(caller, commit)
         return self.store.submit(_move_of(saved.id, commit), caller.author)
 
     def begin_watch(self, caller: Caller, call: calls.Watch) -> tuple[int, Iterator[list[Event]]]:
@@ -243,6 +285,7 @@ class Service:
 
         Raises `Conflict` when the watch belongs to another epoch, or begins beyond the newest revision.
         """
+        self.gate.check(caller, call)
         revision = self.store.revision
         if call.epoch and call.epoch != self.store.epoch:
             raise Conflict(
@@ -266,12 +309,14 @@ class Service:
             yield [Event(revision, (entry,), present=True) for entry in batch]
         yield [Event(revision, (), present=True)]
 
-    def go_on_watching(self, call: calls.Watch, cursor: int) -> tuple[list[Event], int]:
+    def go_on_watching(self, caller: Caller, call: calls.Watch, cursor: int) -> tuple[list[Event], int]:
         """Events after `cursor`, and the cursor after them."""
-        return self.store.events(call.prefix, cursor, BATCH)
+        events, after = self.store.events(call.prefix, cursor, BATCH)
+        return self.gate.shown(caller, events), after
 
     # --- the server ---
 
+    @judged
     def status(self, caller: Caller, call: calls.Status) -> calls.Health:
         """How the store and its server are."""
         blobs, size, tags = self.store.totals()
@@ -293,30 +338,37 @@ class Service:
 
     def backup(self, caller: Caller) -> AbstractContextManager[Iterator[list[admin.Item]]]:
         """A backup, as `admin.Backup` has it. Its pages are read as those of a slow stream; entering is quick."""
+        self.gate.check(caller, admin.Backup())
         return self.backups.begin(caller)
 
+    @judged
     def sessions(self, caller: Caller, call: calls.Sessions) -> Iterator[list[calls.Session]]:
         """Who is connected."""
         yield self.register.sessions()
 
     # --- what operators ask ---
 
+    @judged
     def add_token(self, caller: Caller, call: admin.AddToken) -> admin.NewToken:
         """Make a token."""
         return self.tokens.add(call.name, call.can)
 
+    @judged
     def remove_token(self, caller: Caller, call: admin.RemoveToken) -> admin.Token:
         """Revoke a token."""
         return self.tokens.remove(call.name)
 
+    @judged
     def list_tokens(self, caller: Caller, call: admin.ListTokens) -> Iterator[list[admin.Token]]:
         """All tokens, by name."""
         yield self.tokens.list()
 
+    @judged
     def make_link(self, caller: Caller, call: admin.MakeLink) -> admin.Link:
         """A link that logs a browser in as the caller."""
-        return self.doors.link(caller.author)
+        return self.doors.link(caller)
 
+    @judged
     def read_metrics(self, caller: Caller, call: admin.ReadMetrics) -> Iterator[list[admin.Text]]:
         """All metrics, in parts that end with a line."""
         text, start = self.exposition(call.names, False), 0

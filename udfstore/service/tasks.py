@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from udfstore import tasks
+from udfstore import calls, tasks
 from udfstore.calls import MOVES, Step
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound, UsageError
 from udfstore.model import Caller
 from udfstore.refs import Ref, Tag
+from udfstore.service.gate import Gate, judged
 from udfstore.service.hosted import Hosted
 from udfstore.snapshots import (
     NO_DAG,
@@ -65,12 +66,14 @@ class Tasks(Hosted):
     `live` gives the tasks that have connected nodes, by name. It is called from any thread.
     """
 
-    def __init__(self, store: Store, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, store: Store, gate: Gate, clock: Callable[[], int] = time.time_ns) -> None:
         super().__init__(store, clock)
+        self.gate = gate
         self.live: Callable[[], Mapping[str, Live]] = dict
 
     # --- reads ---
 
+    @judged
     def list_tasks(self, caller: Caller, call: tasks.ListTasks, after: str = "") -> Iterator[list[tasks.Task]]:
         """All tasks that have snapshots or connected nodes, by name, behind the one of that name."""
         live = self.live()
@@ -80,6 +83,7 @@ class Tasks(Hosted):
 
     def find_task(self, caller: Caller, task: str) -> tasks.Task:
         """One task. Raises `NotFound`."""
+        self.gate.check(caller, tasks.ListSnapshots(task))
         self._check_known(task)
         return self._task(task, self.live().get(task))
 
@@ -93,6 +97,7 @@ class Tasks(Hosted):
             confirmed[task] = live.confirmed_ns or confirmed.get(task, 0)
         return confirmed
 
+    @judged
     def list_snapshots(self, caller: Caller, call: tasks.ListSnapshots) -> Iterator[list[tasks.Snapshot]]:
         """The snapshots of a task, newest first. Raises `NotFound` for a task that is not known."""
         snapshots = self.shelf.snapshots(call.task)
@@ -101,20 +106,25 @@ class Tasks(Hosted):
         for start in range(0, len(snapshots), BATCH):
             yield [_told(snapshot) for snapshot in snapshots[start : start + BATCH]]
 
+    @judged
     def find_snapshot(self, caller: Caller, call: tasks.FindSnapshot) -> tasks.Snapshot:
         """One snapshot. Raises `NotFound`, `Gone`, `UsageError`."""
         return _told(self.shelf.find(call.task, call.snapshot))
 
     def find_before(self, caller: Caller, task: str, before: Ref) -> tasks.Snapshot:
         """The snapshot that `UseSnapshot` with that `before` would choose. Raises `NotFound`, `Gone`, `UsageError`."""
+        self.gate.check(caller, tasks.ListSnapshots(task))
+        before = self.gate.check(caller, calls.Stat(before)).ref
         return _told(self._meant(tasks.UseSnapshot(task, before=before)))
 
+    @judged
     def list_states(self, caller: Caller, call: tasks.ListStates) -> Iterator[list[tasks.NodeState]]:
         """The node states of a snapshot. Raises as `find_snapshot`."""
         nodes = self.shelf.find(call.task, call.snapshot).manifest.nodes
         for start in range(0, len(nodes), BATCH):
             yield [_state(node) for node in nodes[start : start + BATCH]]
 
+    @judged
     def plan_restore(self, caller: Caller, call: tasks.PlanRestore) -> Iterator[list[tasks.Given]]:
         """What each node of a DAG would get now, then the states that no node gets. Raises as `given`."""
         record = self.shelf.record(call.task)
@@ -137,6 +147,7 @@ class Tasks(Hosted):
         for start in range(0, len(items), BATCH):
             yield items[start : start + BATCH]
 
+    @judged
     def list_uses(self, caller: Caller, call: tasks.ListUses) -> Iterator[list[tasks.Use]]:
         """What followers took into use, newest first."""
         tag = call.tag.name if call.tag else ""
@@ -146,6 +157,7 @@ class Tasks(Hosted):
 
     # --- changes ---
 
+    @judged
     def name_snapshot(self, caller: Caller, call: tasks.NameSnapshot) -> tasks.Snapshot:
         """Give a snapshot a name. Raises `Conflict` when another one has it."""
         tag = named_tag(call.task, call.name)
@@ -160,6 +172,7 @@ class Tasks(Hosted):
             raise Conflict("this request number was used for another change")
         return _told(self.shelf.find(call.task, call.name))
 
+    @judged
     def use_snapshot(self, caller: Caller, call: tasks.UseSnapshot) -> tasks.Snapshot | None:
         """Choose what a task is given at its next start; None: nothing. Restarting its nodes is left to their host."""
         if call.before is not None and call.snapshot:
@@ -182,6 +195,7 @@ class Tasks(Hosted):
         self.shelf.amend(call.task, choose, author=caller.author, request=call.request)
         return _told(snapshot) if snapshot else None
 
+    @judged
     def delete_snapshots(self, caller: Caller, call: tasks.DeleteSnapshots) -> tasks.Dropped:
         """Delete snapshots. A number that has names too, and the chosen one, are a `Conflict`."""
         made = self._store.made(call.request)
@@ -200,6 +214,7 @@ class Tasks(Hosted):
         self._drop(names, numbers, caller, call.request)
         return tasks.Dropped(tuple(map(_told, doomed)))
 
+    @judged
     def delete_task(self, caller: Caller, call: tasks.DeleteTask) -> tasks.Dropped:
         """Delete a task's automatic snapshots and what is known of it, or everything."""
         made = self._store.made(call.request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from udfstore import tasks
@@ -83,6 +83,36 @@ class Reads:
         """The newest hundred entries that name a blob."""
         with self._reads() as view:
             return view.naming(id, 100)
+
+    def known(self, tag: Tag) -> bool:
+        """Whether there is a tag of that name, or was."""
+        with self._reads() as view:
+            return view.newest_of(tag.name) is not None
+
+    def tags_with(self, id: BlobId) -> list[str]:
+        """Tags of which a version names a blob, or keeps it by a link."""
+        with self._reads() as view:
+            return list(view.tags_with(id))
+
+    def named_by(self, id: BlobId, one: Callable[[str], bool]) -> bool:
+        """Whether such a tag of a blob is one that is looked for."""
+        with self._reads() as view:
+            return any(map(one, view.tags_with(id)))
+
+    def refs_with(self, id: BlobId) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """Tag and version of each entry that names a blob, and of each that keeps it by a link."""
+        with self._reads() as view:
+            return list(view.naming_refs(id)), [(tag, version) for tag, version, _ in view.linking_refs(id)]
+
+    def heads_with(self, id: BlobId) -> list[str]:
+        """Refs of the newest entries that name a blob now, all of them."""
+        with self._reads() as view:
+            return view.heads_naming(id, -1)
+
+    def beginning_with(self, digits: str) -> list[BlobId]:
+        """Blobs that are here and whose hex ID begins with these digits; of very many the first."""
+        with self._reads() as view:
+            return [row.id for row in view.beginning_with(digits, 64) if row.state.here]
 
     def uses(self, task: str, tag: str, until_ns: int | None, everything: bool) -> list[int]:
         """Revisions of what was told to be in use, newest first; an empty `task` or `tag` is any.

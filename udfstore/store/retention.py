@@ -1,7 +1,6 @@
 """Retention: which versions of a tag's history still keep their content. Pure; the one rule engine.
 
-    rule    = pattern "keep" ( number | number "d" | "all" )
-    pattern = as `udfstore.refs.Pattern` has it
+    rule = pattern "keep" ( number | number "d" | "all" )          the pattern as in refs.py
 
 `keep 10` keeps the newest ten versions that name content, `keep 30d` those that were the tag's newest within the last
 30 days, `keep all` everything. The first rule whose pattern fits a tag is the one that counts; where none fits,

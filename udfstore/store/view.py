@@ -211,6 +211,11 @@ class View:
         )
         return ((tag, version, BlobId(linker)) for tag, version, linker in self.db.execute(query, (id.raw,)))
 
+    def tags_with(self, id: BlobId) -> Iterator[str]:
+        """Tags of which a version names a blob, or keeps it by a link."""
+        query = "SELECT tag FROM entries WHERE id = ? UNION SELECT tag FROM links WHERE id = ?"
+        return (tag for (tag,) in self.db.execute(query, (id.raw, id.raw)))
+
     def repeated(self) -> int:
         """The bytes that all entries together name beyond those of their blobs, of content that is here."""
         query = (
