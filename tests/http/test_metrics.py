@@ -14,10 +14,12 @@ from kit import SECONDS, eventually
 from prometheus_client.parser import text_string_to_metric_families
 
 import udfstore
-from udfstore import Conflict, Node, NotFound, Store
+from udfstore import Conflict, Denied, Node, NotFound, Store
+from udfstore.admin import ListTokens
 from udfstore.client.files import OpenBlob
 from udfstore.http import metrics
 from udfstore.http.metrics import METRICS, exposition
+from udfstore.model import Author, Caller
 from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.server import Server
@@ -93,6 +95,9 @@ def little_of_everything(service: Service, store: Store) -> None:
     store.delete(removed, now=True)
     store.delete(store.save(b"waits in the trash").id)
     service.store.sweep()
+    service.gate.rules = Rules({"nobody": ()})
+    with pytest.raises(Denied):
+        service.gate.check(Caller(Author("socket"), listener="nobody"), ListTokens())
 
 
 @contextmanager

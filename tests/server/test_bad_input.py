@@ -207,22 +207,26 @@ def test_one_user_has_no_more_calls_open_than_its_share(tmp_path: Path) -> None:
 
 def test_one_user_has_no_more_content_on_its_way_than_its_share(tmp_path: Path) -> None:
     with LiveServer(tmp_path, user_buffer_bytes=5 << 20) as live:
-        with RawClient(live.socket) as one, RawClient(live.socket) as other, Path("/dev/null").open("rb") as file:
+        one, other = RawClient(live.socket), RawClient(live.socket, descriptors=True)
+        with one, other, Path("/dev/null").open("rb") as file:
             one.call(1, save=pb.Save())
+            one.call(2, status=pb.Status())
+            assert one.until("result").result.call == 2
             before = live.descriptors
-            for number, descriptor in ((1, False), (2, True)):
-                save = pb.Response(call=pb.Call(call=number, save=pb.Save(size=2 << 20, descriptor=descriptor)))
-                other.send_bytes(codec.encode(save), [file.fileno()] if descriptor else [])
+            other.call(1, save=pb.Save(size=2 << 20))
+            other.hand_over(2, file.fileno(), 2 << 20)
+            for number in (1, 2):
                 fault = other.until("fault").fault
                 assert (fault.call, fault.code) == (number, "busy")
                 assert "as much content on its way" in fault.message
             until_gone(lambda: live.descriptors > before, "descriptors")
-            other.call(3, save=pb.Save(size=100))
-            other.call(4, status=pb.Status())
-            assert other.until("result").result.call == 4
-        until_gone(lambda: live.staged, "staged files")
-        with RawClient(live.socket) as late:
-            assert late.save(1, b"x" * (2 << 20))
+            other.call(3, save=pb.Save(size=5))
+            other.chunk(3, b"small")
+            other.send(pb.Response(commit=pb.Commit(call=3, size=5)))
+            assert other.until("result").result.call == 3
+            one.send(pb.Response(cancel=pb.Cancel(call=1)))
+            assert one.until("fault").fault.call == 1
+            assert other.save(4, b"of a size that was not told").size == 27
 
 
 def test_ten_thousand_hellos_are_bounded_and_the_rest_hear_why(tmp_path: Path) -> None:
