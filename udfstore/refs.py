@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from udfstore.digest import BlobId
 from udfstore.errors import UsageError
@@ -88,9 +89,13 @@ class Pattern:
 
     def fits(self, tag: str) -> bool:
         """Whether that tag is one of them."""
-        parts = re.split(r"(\*\*|\*)", self.text)
-        regex = "".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts)
-        return re.fullmatch(regex, tag) is not None
+        return _regex(self.text).fullmatch(tag) is not None
+
+
+@lru_cache(maxsize=256)
+def _regex(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*)", pattern)
+    return re.compile("".join({"*": "[^/]*", "**": ".*"}.get(part) or re.escape(part) for part in parts))
 
 
 @dataclass(frozen=True, slots=True)
