@@ -96,7 +96,7 @@ def test_every_status_is_told() -> None:
 def test_every_setting_is_told_with_its_default() -> None:
     expected = []
     for name, field in Everything.model_fields.items():
-        default = "" if field.default is None else f"`{shown(name, field.default)}`"
+        default = "" if field.default in (None, ()) else f"`{shown(name, field.default)}`"
         expected.append([f"`{name}`", default, field.description])
     assert rows(CONFIGURATION.partition("## Limits")[0]) == [row for row in expected if row[0].strip("`") in STATIC]
     assert rows(CONFIGURATION.partition("## Limits")[2]) == [row for row in expected if row[0].strip("`") not in STATIC]

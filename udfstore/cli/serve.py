@@ -140,7 +140,7 @@ def _options() -> inspect.Signature:
 
 def _option(name: str) -> inspect.Parameter:
     field = configuration.Everything.model_fields[name]
-    default = "" if field.default is None else f" (default {field.default})"
+    default = "" if field.default in (None, ()) else f" (default {field.default})"
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         metavar=_metavar(name, field.annotation),
@@ -156,7 +156,7 @@ def _metavar(name: str, annotation: Any) -> str:
         return "|".join(get_args(annotation))
     ends = {"_bytes": "BYTES", "_from": "BYTES", "_seconds": "SECONDS", "_s": "SECONDS", "_mode": "OCTAL"}
     known = next((metavar for end, metavar in ends.items() if name.endswith(end)), "")
-    return known or {"root": "DIR", "socket": "PATH", "socket_group": "GROUP"}.get(name, "N")
+    return known or {"root": "DIR", "socket": "PATH", "socket_group": "GROUP", "retention": "RULES"}.get(name, "N")
 
 
 serve.__signature__ = _options()  # type: ignore[attr-defined]

@@ -23,20 +23,21 @@ from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from udfstore.errors import UsageError
 from udfstore.server.limits import ServerLimits
-from udfstore.store import StoreLimits
+from udfstore.store import Rule, StoreLimits
 
 ENVIRONMENT = "UDFSTORE_"
 """What the variable of each setting begins with."""
 
 _Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
 
-_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from"}
+_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "gc_grace_s", "preallocate_from"}
 
 
 def _path(value: object) -> object:
@@ -55,8 +56,19 @@ def _mode(value: object) -> object:
     return mode
 
 
+def _rules(value: object) -> object:
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return value
+    try:
+        return tuple(Rule.parse(text) for text in texts)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
 AnyPath = Annotated[Path, BeforeValidator(_path)]
 Mode = Annotated[int, BeforeValidator(_mode)]
+Rules = Annotated[tuple[Rule, ...], NoDecode, BeforeValidator(_rules)]
 
 
 class Settings(BaseSettings):
@@ -85,6 +97,11 @@ class Settings(BaseSettings):
     )
     metrics: str | None = Field(
         None, description="Serve health and metrics alone at HOST:PORT, to anybody who may connect.", min_length=1
+    )
+    retention: Rules = Field(
+        (),
+        description="Which versions keep their content: a list, or joined by commas, of rules such as"
+        " `models/** keep 20`, `keep 90d` or `keep all`.",
     )
     log_format: Literal["auto", "human", "json"] = Field(
         "auto", description="Form of the log on stderr: human, json, or auto (human on a terminal)."
@@ -123,13 +140,15 @@ class Settings(BaseSettings):
 
 
 def _limits(settings: Settings, kind: type[_Limits]) -> _Limits:
-    given = {field.name: getattr(settings, field.name) for field in fields(kind)}
+    given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(kind)}
     return kind(**{name: int(value) if isinstance(value, ByteSize) else value for name, value in given.items()})
 
 
 def _limit_fields(kind: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
     hints, told = get_type_hints(kind), _told(kind)
     for field in fields(kind):
+        if field.name in Settings.model_fields:
+            continue
         assert field.default is not MISSING, "every limit has a default"
         hint = hints[field.name]
         if field.name.endswith("_bytes") or field.name == "preallocate_from":

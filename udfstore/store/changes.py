@@ -36,7 +36,7 @@ from udfstore.model import (
 )
 from udfstore.refs import SNAPSHOTS, Tag
 from udfstore.store.committer import Decision, Desk, Judge
-from udfstore.store.keeping import keepers
+from udfstore.store.keeping import floors_of, keepers
 from udfstore.store.records import Part, Record, Use, entry_of
 from udfstore.store.resolve import Resolved, check_content, newest_entry, resolve
 from udfstore.store.view import BlobRow, State, View
@@ -265,7 +265,8 @@ def _labels(given: Mapping[str, str] | None, source: Entry | None) -> Mapping[st
 def _delete(bench: _Bench, call: Delete) -> Decision:
     view = bench.view
     id = resolve(view, bench.desk.files, call.ref).id
-    named = list(dict.fromkeys((*view.heads_naming(id), *view.heads_linking(id), *keepers(view, id))))
+    kept = keepers(view, id, floors_of(bench.desk))
+    named = list(dict.fromkeys((*view.heads_naming(id), *view.heads_linking(id), *kept)))
     named = [ref for ref in named if not ref.startswith(SNAPSHOTS)] + [
         ref for ref in named if ref.startswith(SNAPSHOTS)
     ]

@@ -13,6 +13,7 @@ from udfstore.model import BlobInfo, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import keeping
 from udfstore.store.catalog import Reading
+from udfstore.store.keeping import Floors
 from udfstore.store.parts import Parts
 from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
 from udfstore.store.view import BlobRow, State, View
@@ -70,7 +71,8 @@ class Reads:
     def kept(self, tag: Tag) -> list[Entry]:
         """The versions of a tag below `snapshots/` that are kept and whose content is here, newest first."""
         with self._reads() as view:
-            versions = [version for version, id in keeping.kept(view, tag.name) if _here(view, id)]
+            kept = keeping.kept(view, tag.name, self._floors(view))
+            versions = [version for version, id in kept if _here(view, id)]
             return [entry for version in versions if (entry := view.entry(tag.name, version))]
 
     def made(self, request: bytes) -> Made | None:
@@ -135,6 +137,9 @@ class Reads:
         """Blobs, their bytes, live tags."""
         with self._reads() as view:
             return view.totals()
+
+    def _floors(self, view: View) -> Floors:
+        return Floors(view, self._parts.limits.retention, self._parts.clock())
 
     def _reads(self) -> Reading:
         if self._closed:

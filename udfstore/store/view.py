@@ -145,6 +145,15 @@ class View:
         query = "SELECT version, id FROM entries WHERE tag = ? AND version < ? ORDER BY version DESC"
         return ((version, BlobId(id) if id else None) for version, id in self.db.execute(query, (tag, below)))
 
+    def pace(self, tag: str) -> Iterator[tuple[int, bool, int]]:
+        """All versions of a tag, newest first: whether each names content, and its time."""
+        query = (
+            "SELECT e.version, e.id IS NOT NULL, r.time_ns FROM entries e JOIN records r ON r.revision = e.revision"
+            " WHERE e.tag = ? ORDER BY e.version DESC"
+        )
+        rows = self.db.execute(query, (tag,))
+        return ((version, bool(names), time_ns) for version, names, time_ns in rows)
+
     def history(self, tag: str, before: int | None, limit: int) -> list[Entry]:
         """Versions of a tag, newest first, below `before`."""
         return self._all(
