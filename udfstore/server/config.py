@@ -140,8 +140,11 @@ class Settings(BaseSettings):
 
 
 def _limits(settings: Settings, kind: type[_Limits]) -> _Limits:
-    given: dict[str, Any] = {field.name: getattr(settings, field.name) for field in fields(kind)}
-    return kind(**{name: int(value) if isinstance(value, ByteSize) else value for name, value in given.items()})
+    given = {field.name: getattr(settings, field.name) for field in fields(kind)}
+    plain: dict[str, Any] = {
+        name: int(value) if isinstance(value, ByteSize) else value for name, value in given.items()
+    }
+    return kind(**plain)
 
 
 def _limit_fields(kind: type) -> Iterator[tuple[str, tuple[Any, Any]]]:

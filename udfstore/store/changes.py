@@ -37,9 +37,9 @@ from udfstore.model import (
 from udfstore.refs import SNAPSHOTS, Tag
 from udfstore.store.committer import Decision, Desk, Judge
 from udfstore.store.keeping import floors_of, keepers
-from udfstore.store.records import Part, Record, Use, entry_of
+from udfstore.store.records import Part, Record, State, Use, entry_of
 from udfstore.store.resolve import Resolved, check_content, newest_entry, resolve
-from udfstore.store.view import BlobRow, State, View
+from udfstore.store.view import BlobRow, View
 
 Change = Move | Rollback | Untag | Delete | Used
 """What a client may ask for that changes the store."""
