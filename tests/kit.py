@@ -48,7 +48,7 @@ class ServerProcess:
     `ServerLimits`.
     """
 
-    def __init__(self, root: Path, socket: Path, **limits: float) -> None:
+    def __init__(self, root: Path, socket: Path, **limits: float | str) -> None:
         self.root = root
         self._limits = [f"--{name.replace('_', '-')}={value}" for name, value in limits.items()]
         self.socket = socket

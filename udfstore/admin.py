@@ -170,8 +170,51 @@ class BackupEnd(BackupItem):
     """All is told: what is held can be loaded."""
 
 
-StreamCall = ListTokens | ReadMetrics | Backup
+# --- room ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Mark what nothing keeps, and remove what was marked for the grace time; told in pages of `Garbage`.
+
+    `grace_s`: another grace time than the server's, in seconds. `now`: files are unlinked at once instead of after an
+    hour in the trash. `dry_run`: tell what would be done. A call that is taken back leaves the rest as it is.
+    """
+
+    dry_run: bool = False
+    grace_s: int | None = None
+    now: bool = False
+
+
+class Fate(enum.Enum):
+    """What collection did to a blob that nothing keeps."""
+
+    MARKED = "marked"
+    """Its grace time has just begun."""
+    WAITS = "waits"
+    """Its grace time runs, or somebody relied on it within the last minutes."""
+    REMOVED = "removed"
+    """It is on its way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A blob that nothing keeps, what became of it, and why.
+
+    `refs` are the first few versions that name it and no longer keep it. `goes_ns`: when it may be removed, unless
+    something comes to keep it.
+    """
+
+    id: BlobId
+    size: int
+    fate: Fate
+    why: str
+    refs: tuple[str, ...] = ()
+    goes_ns: int = 0
+
+
+StreamCall = ListTokens | ReadMetrics | Backup | Collect
 PlainCall = AddToken | RemoveToken | MakeLink
 Call = StreamCall | PlainCall
 Result = Token | NewToken | Link
-Item = Token | Text | BackupHead | BackupBlob | LogPart | BackupEnd
+Item = Token | Text | Garbage | BackupHead | BackupBlob | LogPart | BackupEnd

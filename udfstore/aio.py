@@ -188,6 +188,10 @@ class AsyncStore(AsyncTaskCalls, AsyncAdminCalls):
         call = calls.Delete(Ref.of(ref), force, now, arguments.request())
         return arguments.answer(await self._ask(call), calls.Deleted)
 
+    async def undelete(self, ref: AnyRef) -> calls.Undeleted:
+        """Bring removed content back, and what it links, while its file is in the trash: `Gone` when it is unlinked."""
+        return arguments.answer(await self._ask(calls.Undelete(Ref.of(ref))), calls.Undeleted)
+
     async def missing(self, ids: Iterable[BlobId | str]) -> list[BlobId]:
         """Which of these blobs the store does not have, in the order asked."""
         absent: list[BlobId] = []

@@ -131,6 +131,12 @@ class Kept:
     linked: tuple[Entry, ...]
     more: int = 0
     """How many further entries there are that one answer does not hold."""
+    rules: tuple[str, ...] = ()
+    """The rule of retention for each of `named`; empty: none, all versions of its tag keep their content."""
+    let_go: tuple[str, ...] = ()
+    """Those of `named`, as `tag@version`, that keep it no more."""
+    goes_ns: int = 0
+    """The earliest time at which collection takes it, because nothing keeps it; 0: something does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,24 @@ class Delete:
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """A blob that is on its way out. `versions` are the `tag@version` that answer `gone` from here on."""
+
+    id: BlobId
+    size: int
+    versions: tuple[str, ...]
+    more: int = 0
+    """How many further versions there are that one answer does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undelete:
+    """Bring removed content back, and what it links, while its file is in the trash (`Gone` when it is unlinked)."""
+
+    ref: Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Undeleted:
+    """A blob whose content is here again, or was all the time. `versions` are the `tag@version` that name it."""
 
     id: BlobId
     size: int
@@ -336,6 +360,8 @@ class Health:
     started_ns: int
     free_bytes: int
     problem: str = ""
+    retention: tuple[str, ...] = ()
+    """The rules that were set; the first that fits a tag is the one that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +400,7 @@ class Session:
 ContentCall = Save | Load
 StreamCall = ListBlobs | ListTags | History | Watch | Sessions | tasks.StreamCall | admin.StreamCall
 ChangeCall = Move | Rollback | Untag | Hold | Release | Delete | Used | tasks.ChangeCall
-PlainCall = Stat | Verify | Why | Missing | GetTag | Status | tasks.PlainCall | admin.PlainCall | ChangeCall
+PlainCall = Stat | Verify | Why | Undelete | Missing | GetTag | Status | tasks.PlainCall | admin.PlainCall | ChangeCall
 Call = ContentCall | StreamCall | PlainCall
 
 Result = (
@@ -384,6 +410,7 @@ Result = (
     | Kept
     | MissingIds
     | Deleted
+    | Undeleted
     | Moved
     | Entry
     | Noted

@@ -155,7 +155,7 @@ def test_rm_refuses_what_is_named_and_says_what_is_gone(
 def test_why_names_what_keeps_a_blob(udfstore: Run, store: list[str], model: Path, tmp_path: Path) -> None:
     tag = f"why/{tmp_path.name}"
     id = udfstore("put", model, *store).text.strip()
-    assert "nothing names it" in udfstore("why", id, *store).text
+    assert "nothing keeps it: it may be removed from" in udfstore("why", id, *store).text
     udfstore("tag", tag, id, *store)
     udfstore("untag", tag, *store)
     assert f"named by  {tag}@1" in udfstore("why", id, *store).text

@@ -13,7 +13,7 @@ from udfstore.server.access import rules
 from udfstore.server.config import Everything, Settings, find, places, read
 from udfstore.server.limits import ServerLimits
 from udfstore.service.rules import parse
-from udfstore.store import StoreLimits
+from udfstore.store import Rule, StoreLimits
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,7 @@ def test_every_limit_can_be_set_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_
         field.name: field.default if field.name == "chunk_bytes" else 2 * (field.default or 8)
         for kind in (ServerLimits, StoreLimits)
         for field in fields(kind)
+        if field.name not in Settings.model_fields
     }
     file = tmp_path / "config.toml"
     file.write_text("".join(f"{name} = {value}\n" for name, value in wanted.items()))
@@ -51,9 +52,9 @@ def test_every_limit_can_be_set_everywhere(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setenv(f"UDFSTORE_{name.upper()}", text)
     for settings in (by_flags, by_file, read({}, None)):
         for limits in (settings.server_limits, settings.store_limits):
-            for field in fields(limits):
-                value = getattr(limits, field.name)
-                assert value == wanted[field.name]
+            for name in wanted.keys() & {field.name for field in fields(limits)}:
+                value = getattr(limits, name)
+                assert value == wanted[name]
                 assert type(value) in (int, float)
 
 
@@ -64,6 +65,23 @@ def test_a_flag_beats_the_environment_which_beats_the_file(file: Path, monkeypat
     assert read({"root": "/from/flag"}, file).root == Path("/from/flag")
     monkeypatch.setenv("UDFSTORE_ROOT", "")
     assert read({}, file).root == Path("/from/file")
+
+
+def test_rules_of_retention(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rules = (Rule("models/**", versions=20), Rule("**", days=90))
+    text = "models/** keep 20, ** keep 90d"
+    assert read({"retention": text}, None).store_limits.retention == rules
+    file = tmp_path / "config.toml"
+    file.write_text('retention = ["models/** keep 20", "** keep 90d"]\n')
+    assert read({}, file).store_limits.retention == rules
+    file.write_text('retention = ["models/** keep some"]\n')
+    with pytest.raises(UsageError, match=r"toml: retention: .*expected PATTERN keep 10.*'models/\*\* keep some'"):
+        read({}, file)
+    file.write_text("retention = 7\n")
+    with pytest.raises(UsageError, match=r"config\.toml: retention"):
+        read({}, file)
+    monkeypatch.setenv("UDFSTORE_RETENTION", text)
+    assert read({}, None).store_limits.retention == rules
 
 
 def test_sizes_may_have_units_and_paths_a_home(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +199,7 @@ def test_where_a_server_listens_that_was_told_nothing(tmp_path: Path, monkeypatc
 def test_no_setting_has_two_meanings() -> None:
     names = [field.name for kind in (ServerLimits, StoreLimits) for field in fields(kind)]
     assert len(set(names)) == len(names)
-    assert not set(names) & set(Settings.model_fields)
+    assert set(names) & set(Settings.model_fields) == {"retention"}, "which is handed on as it is"
     assert all(field.description for field in Everything.model_fields.values())
 
 

@@ -165,9 +165,23 @@ def no_version(store: BaseStore) -> None:
     failing(NotFound, lambda: store.load("transcripts/fault-no-version@9"))
 
 
+def undelete(store: BaseStore) -> None:
+    saved(store, "undelete")
+    store.delete("transcripts/undelete@1", force=True)
+    assert store.undelete("transcripts/undelete@1").versions == ("transcripts/undelete@1",)
+    assert store.load("transcripts/undelete@1") == content("undelete")
+
+
+def collect(store: BaseStore) -> None:
+    id = store.save(content("collect")).id
+    assert [one.id for one in store.collect(dry_run=True, grace=0, now=True)] == [id]
+
+
 CLIENTS: dict[str, Callable[[BaseStore], object]] = {
     "save": lambda store: store.save(content("save")),
     "save-announced": save_announced,
+    "undelete": undelete,
+    "collect": collect,
     "save-tag": save_tag,
     "load": load,
     "load-empty": load_empty,

@@ -200,10 +200,11 @@ sessions = st.builds(
     places,
     words,
 )
+word_lists = st.lists(words, max_size=3).map(tuple)
 health = st.builds(
     calls.Health,
     words, words, st.integers(0, 2**32 - 1), st.binary(max_size=16), numbers, numbers, numbers, numbers, numbers,
-    st.integers(0, 2**32 - 1), times, numbers, words,
+    st.integers(0, 2**32 - 1), times, numbers, words, word_lists,
 )  # fmt: skip
 
 counts = st.integers(0, 2**32 - 1)
@@ -297,6 +298,8 @@ CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
     admin.MakeLink: st.builds(admin.MakeLink),
     admin.ReadMetrics: st.builds(admin.ReadMetrics, st.booleans()),
     admin.Backup: st.builds(admin.Backup),
+    admin.Collect: st.builds(admin.Collect, st.booleans(), st.one_of(st.none(), numbers), st.booleans()),
+    calls.Undelete: st.builds(calls.Undelete, refs),
 }
 ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     BlobInfo: infos,
@@ -316,16 +319,25 @@ ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     admin.BackupBlob: st.builds(admin.BackupBlob, ids, numbers, numbers),
     admin.LogPart: st.builds(admin.LogPart, numbers, st.binary(max_size=20)),
     admin.BackupEnd: st.builds(admin.BackupEnd),
+    admin.Garbage: st.builds(admin.Garbage, ids, numbers, st.sampled_from(admin.Fate), words, word_lists, times),
 }
 RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     calls.Saved: st.builds(calls.Saved, ids, numbers, st.booleans(), st.one_of(st.none(), entries)),
     calls.Loaded: st.builds(calls.Loaded, numbers),
     BlobInfo: infos,
     calls.Kept: st.builds(
-        calls.Kept, infos, st.lists(briefs, max_size=2).map(tuple), st.lists(briefs, max_size=2).map(tuple), numbers
+        calls.Kept,
+        infos,
+        st.lists(briefs, max_size=2).map(tuple),
+        st.lists(briefs, max_size=2).map(tuple),
+        numbers,
+        word_lists,
+        word_lists,
+        times,
     ),
     calls.MissingIds: st.builds(calls.MissingIds, id_lists),
-    calls.Deleted: st.builds(calls.Deleted, ids, numbers, st.lists(words, max_size=3).map(tuple), numbers),
+    calls.Deleted: st.builds(calls.Deleted, ids, numbers, word_lists, numbers),
+    calls.Undeleted: st.builds(calls.Undeleted, ids, numbers, word_lists, numbers),
     calls.Moved: moved,
     Entry: entries,
     calls.Noted: st.builds(calls.Noted, numbers),

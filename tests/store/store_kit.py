@@ -67,8 +67,11 @@ def open_store(root: Path, **options: Any) -> Store:
 def save(store: Store, content: bytes) -> BlobId:
     """Save content; the store must give it its ID."""
     upload = store.upload()
-    upload.write(content)
-    id, _ = upload.commit()
+    try:
+        upload.write(content)
+        id, _ = upload.commit()
+    finally:
+        upload.abort()
     assert id == BlobId.of(content)
     return id
 

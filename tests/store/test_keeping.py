@@ -288,6 +288,7 @@ def test_nobody_relies_on_what_is_leaving() -> None:
     assert not wanted.want(two, 1), "the record that removes it is not there for all to see yet"
     wanted.left()
     assert wanted.want(two, 2)
+    wanted.postpone([one])
     assert (wanted.postponed(), wanted.postponed()) == ([one], [])
     wanted.settle([one])
     assert wanted.leave(one, 1), "an entry keeps it, or nobody does"

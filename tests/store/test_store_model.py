@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from store_kit import (
+    AUTHOR,
     DAMAGES,
     TINY,
     Clock,
@@ -35,14 +36,17 @@ from store_kit import (
     untag,
 )
 
+from udfstore.admin import Fate
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.store import Store, retention, shedding
+from udfstore.store import Rule, Store, collecting, retention, shedding
 
 TAGS = ("a", "m/a", "m/b")
 AUTO = "snapshots/p/auto"
 KEPT = 3
+VERSIONS = 2
+DAY_NS = 86_400 * 10**9
 CONTENTS = tuple(bytes([n]) * (n * 700 + 1) for n in range(4))
 MEMORY = Path("/dev/shm")
 
@@ -51,7 +55,7 @@ contents = st.sampled_from(CONTENTS)
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
-    limits = TINY
+    limits = replace(TINY, retention=(Rule("m/*", versions=VERSIONS),))
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,6 +66,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.known: set[bytes] = set()
         self.let_go: set[bytes] = set()
         """Content that went with a snapshot, named by no entry: known for as long as the log tells of it."""
+        self.marked: dict[bytes, int] = {}
+        """Content that nothing keeps, and since when that is known."""
+        self.looked = 0
         self.entries: dict[str, list[bytes | None]] = {}
         self.origins: dict[str, list[int]] = {}
         self.held: set[str] = set()
@@ -82,6 +89,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     def add(self, tag: str, content: bytes | None, origin: int = 0) -> None:
         self.entries.setdefault(tag, []).append(content)
+        self.marked.pop(content or b"", None)
         self.origins.setdefault(tag, []).append(origin)
 
     @rule(content=contents)
@@ -90,6 +98,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.here.add(content)
         self.known.add(content)
         self.let_go.discard(content)
+        self.marked.pop(content, None)
 
     @rule(tag=tags, content=contents, expected=st.none() | st.integers(0, 3))
     def move(self, tag: str, content: bytes, expected: int | None) -> None:
@@ -175,11 +184,33 @@ class StoreAgainstModel(RuleBasedStateMachine):
         deleted = delete(self.store, id, force=force, now=now)
         assert len(deleted.versions) == sum(history.count(content) for history in self.entries.values())
         self.here.discard(content)
+        self.marked.pop(content, None)
+
+    @rule(content=contents)
+    def undelete(self, content: bytes) -> None:
+        removed(self.store)
+        id = BlobId.of(content)
+        if content not in self.here and not (self.store.root / "trash" / id.hex).exists():
+            with pytest.raises(self.absent(content)):
+                self.store.undelete(Ref.of(id), AUTHOR)
+            return
+        back = self.store.undelete(Ref.of(id), AUTHOR)
+        assert len(back.versions) == sum(history.count(content) for history in self.entries.values())
+        self.here.add(content)
+        self.let_go.discard(content)
 
     def absent(self, content: bytes) -> Any:
         if content in self.let_go:
             return (Gone, NotFound)
         return Gone if content in self.known else NotFound
+
+    def keeps(self, content: bytes) -> bool:
+        """Whether a version that counts names content, or a snapshot links it."""
+        for tag, history in self.entries.items():
+            live = [named for named in history if named is not None]
+            if content in (live[-VERSIONS:] if tag.startswith("m/") else live):
+                return True
+        return self.linked(content)
 
     def linked(self, content: bytes) -> bool:
         return any(content in links for links in self.manifests.values())
@@ -194,15 +225,17 @@ class StoreAgainstModel(RuleBasedStateMachine):
         manifest = b"manifest %d" % self.rounds
         commit_saved(self.store, manifest, links)
         self.manifests[manifest] = links
+        for content in links:
+            self.marked.pop(content, None)
         self.drop_the_oldest()
 
     def drop_the_oldest(self) -> None:
         if len(self.manifests) > KEPT:
             gone = self.manifests.pop(next(iter(self.manifests)))
+            went = {content for content in gone & self.here if not self.keeps(content)}
             named = {content for history in self.entries.values() for content in history}
-            went = {content for content in gone & self.here if content not in named and not self.linked(content)}
             self.here -= went
-            self.let_go |= went
+            self.let_go |= went - named
 
     @rule(count=st.integers(1, 8))
     def take_many(self, count: int) -> None:
@@ -220,6 +253,32 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.clock.advance(seconds)
         self.store.sweep()
 
+    @rule(seconds=st.integers(0, 200_000))
+    def collect(self, seconds: int) -> None:
+        """What nothing keeps goes a day after that was found out, and nothing else does."""
+        self.clock.advance(seconds)
+        now = self.clock()
+        with self.store._parts.catalog.reading() as view:
+            last = max(self.looked, view.last_ns())
+        self.looked = now
+        self.marked = {content: ns for content, ns in self.marked.items() if ns <= now <= last + collecting.FAR_NS}
+        fates = {}
+        for content in self.here:
+            if not self.keeps(content):
+                since = self.marked.get(content)
+                over = since is not None and now - since >= DAY_NS
+                fates[BlobId.of(content)] = Fate.MARKED if since is None else Fate.REMOVED if over else Fate.WAITS
+                self.marked.setdefault(content, now)
+        assert {one.id: one.fate for batch in self.store.collect() for one in batch} == fates
+        went = {content for content in self.here if fates.get(BlobId.of(content)) is Fate.REMOVED}
+        self.here -= went
+        for content in went:
+            del self.marked[content]
+
+    @rule(seconds=st.integers(1, 10_000_000))
+    def set_the_clock_back(self, seconds: int) -> None:
+        self.clock.advance(-seconds)
+
     @rule(killed=st.booleans(), catalog_lost=st.booleans())
     def restart(self, killed: bool, catalog_lost: bool) -> None:
         removed(self.store)
@@ -228,6 +287,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         if catalog_lost:
             forget_catalog(self.store.root)
         self.store = self.open()
+        self.looked = 0
         if killed:
             assert dump(self.store) == before
 
@@ -238,6 +298,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         id = BlobId.of(content)
         (self.store.root / "blobs" / id.hex[:2] / id.hex).unlink()
         save(self.store, content)
+        self.marked.pop(content, None)
 
     @invariant()
     def tells_the_same(self) -> None:
@@ -280,7 +341,7 @@ TestStoreAgainstModel = StoreAgainstModel.TestCase
 class JournaledStoreAgainstModel(StoreAgainstModel):
     """The same with a journal, and power cuts that take what was never synced."""
 
-    limits = replace(TINY, small_bytes=4096, journal_bytes=8 * 16 << 10)
+    limits = replace(StoreAgainstModel.limits, small_bytes=4096, journal_bytes=8 * 16 << 10)
 
     @rule(catalog_lost=st.booleans(), damage=st.sampled_from(DAMAGES))
     def lose_power(self, catalog_lost: bool, damage: Callable[[Path], None]) -> None:
@@ -288,6 +349,7 @@ class JournaledStoreAgainstModel(StoreAgainstModel):
         if catalog_lost:
             forget_catalog(self.store.root)
         self.store = self.open()
+        self.looked = 0
         assert not not_synced(self.store)
 
     @rule()

@@ -36,6 +36,12 @@ class Can(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRICS: _ClassVar[Can]
     READ: _ClassVar[Can]
     WRITE: _ClassVar[Can]
+
+class Fate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MARKED: _ClassVar[Fate]
+    WAITS: _ClassVar[Fate]
+    REMOVED: _ClassVar[Fate]
 STREAM: EdgeType
 BATCH: EdgeType
 BOOL: ValueType
@@ -52,6 +58,9 @@ RUN: HostKind
 METRICS: Can
 READ: Can
 WRITE: Can
+MARKED: Fate
+WAITS: Fate
+REMOVED: Fate
 
 class Request(_message.Message):
     __slots__ = ("info", "init", "keepalive", "snapshot", "restore", "begin", "point", "end", "welcome", "closing", "head", "chunk", "page", "result", "fault", "credit", "joined", "restart")
@@ -508,7 +517,7 @@ class Closing(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "hold", "release", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup")
+    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "hold", "release", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup", "collect", "undelete")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -550,6 +559,8 @@ class Call(_message.Message):
     MAKE_LINK_FIELD_NUMBER: _ClassVar[int]
     READ_METRICS_FIELD_NUMBER: _ClassVar[int]
     BACKUP_FIELD_NUMBER: _ClassVar[int]
+    COLLECT_FIELD_NUMBER: _ClassVar[int]
+    UNDELETE_FIELD_NUMBER: _ClassVar[int]
     call: int
     request: bytes
     credit: int
@@ -591,7 +602,9 @@ class Call(_message.Message):
     make_link: MakeLink
     read_metrics: ReadMetrics
     backup: Backup
-    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ...) -> None: ...
+    collect: Collect
+    undelete: Undelete
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., undelete: _Optional[_Union[Undelete, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call",)
@@ -630,7 +643,7 @@ class Head(_message.Message):
     def __init__(self, call: _Optional[int] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., descriptor: bool = ...) -> None: ...
 
 class Page(_message.Message):
-    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses", "tokens", "texts", "backup_heads", "backup_blobs", "log_parts", "backup_ends")
+    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses", "tokens", "texts", "backup_heads", "backup_blobs", "log_parts", "backup_ends", "garbage")
     CALL_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -647,6 +660,7 @@ class Page(_message.Message):
     BACKUP_BLOBS_FIELD_NUMBER: _ClassVar[int]
     LOG_PARTS_FIELD_NUMBER: _ClassVar[int]
     BACKUP_ENDS_FIELD_NUMBER: _ClassVar[int]
+    GARBAGE_FIELD_NUMBER: _ClassVar[int]
     call: int
     blobs: _containers.RepeatedCompositeFieldContainer[Blob]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
@@ -663,10 +677,11 @@ class Page(_message.Message):
     backup_blobs: _containers.RepeatedCompositeFieldContainer[BackupBlob]
     log_parts: _containers.RepeatedCompositeFieldContainer[LogPart]
     backup_ends: _containers.RepeatedCompositeFieldContainer[BackupEnd]
-    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[Token, _Mapping]]] = ..., texts: _Optional[_Iterable[str]] = ..., backup_heads: _Optional[_Iterable[_Union[BackupHead, _Mapping]]] = ..., backup_blobs: _Optional[_Iterable[_Union[BackupBlob, _Mapping]]] = ..., log_parts: _Optional[_Iterable[_Union[LogPart, _Mapping]]] = ..., backup_ends: _Optional[_Iterable[_Union[BackupEnd, _Mapping]]] = ...) -> None: ...
+    garbage: _containers.RepeatedCompositeFieldContainer[Garbage]
+    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[Token, _Mapping]]] = ..., texts: _Optional[_Iterable[str]] = ..., backup_heads: _Optional[_Iterable[_Union[BackupHead, _Mapping]]] = ..., backup_blobs: _Optional[_Iterable[_Union[BackupBlob, _Mapping]]] = ..., log_parts: _Optional[_Iterable[_Union[LogPart, _Mapping]]] = ..., backup_ends: _Optional[_Iterable[_Union[BackupEnd, _Mapping]]] = ..., garbage: _Optional[_Iterable[_Union[Garbage, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok", "snapshot", "taken", "dropped", "token", "new_token", "link")
+    __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok", "snapshot", "taken", "dropped", "token", "new_token", "link", "undeleted")
     CALL_FIELD_NUMBER: _ClassVar[int]
     SAVED_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
@@ -685,6 +700,7 @@ class Result(_message.Message):
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     NEW_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
+    UNDELETED_FIELD_NUMBER: _ClassVar[int]
     call: int
     saved: Saved
     loaded: Loaded
@@ -703,7 +719,8 @@ class Result(_message.Message):
     token: Token
     new_token: NewToken
     link: Link
-    def __init__(self, call: _Optional[int] = ..., saved: _Optional[_Union[Saved, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., missing: _Optional[_Union[MissingIds, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ..., moved: _Optional[_Union[Moved, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., ok: _Optional[_Union[Ok, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., new_token: _Optional[_Union[NewToken, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
+    undeleted: Undeleted
+    def __init__(self, call: _Optional[int] = ..., saved: _Optional[_Union[Saved, _Mapping]] = ..., loaded: _Optional[_Union[Loaded, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., kept: _Optional[_Union[Kept, _Mapping]] = ..., missing: _Optional[_Union[MissingIds, _Mapping]] = ..., deleted: _Optional[_Union[Deleted, _Mapping]] = ..., moved: _Optional[_Union[Moved, _Mapping]] = ..., entry: _Optional[_Union[Entry, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., health: _Optional[_Union[Health, _Mapping]] = ..., ok: _Optional[_Union[Ok, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., taken: _Optional[_Union[Taken, _Mapping]] = ..., dropped: _Optional[_Union[Dropped, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., new_token: _Optional[_Union[NewToken, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., undeleted: _Optional[_Union[Undeleted, _Mapping]] = ...) -> None: ...
 
 class Fault(_message.Message):
     __slots__ = ("call", "code", "message", "expected", "got")
@@ -823,16 +840,22 @@ class Why(_message.Message):
     def __init__(self, ref: _Optional[str] = ...) -> None: ...
 
 class Kept(_message.Message):
-    __slots__ = ("blob", "named", "linked", "more")
+    __slots__ = ("blob", "named", "linked", "more", "rules", "let_go", "goes_ns")
     BLOB_FIELD_NUMBER: _ClassVar[int]
     NAMED_FIELD_NUMBER: _ClassVar[int]
     LINKED_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    LET_GO_FIELD_NUMBER: _ClassVar[int]
+    GOES_NS_FIELD_NUMBER: _ClassVar[int]
     blob: Blob
     named: _containers.RepeatedCompositeFieldContainer[Entry]
     linked: _containers.RepeatedCompositeFieldContainer[Entry]
     more: int
-    def __init__(self, blob: _Optional[_Union[Blob, _Mapping]] = ..., named: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., linked: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., more: _Optional[int] = ...) -> None: ...
+    rules: _containers.RepeatedScalarFieldContainer[str]
+    let_go: _containers.RepeatedScalarFieldContainer[str]
+    goes_ns: int
+    def __init__(self, blob: _Optional[_Union[Blob, _Mapping]] = ..., named: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., linked: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., more: _Optional[int] = ..., rules: _Optional[_Iterable[str]] = ..., let_go: _Optional[_Iterable[str]] = ..., goes_ns: _Optional[int] = ...) -> None: ...
 
 class ListBlobs(_message.Message):
     __slots__ = ()
@@ -861,6 +884,24 @@ class Delete(_message.Message):
     def __init__(self, ref: _Optional[str] = ..., force: bool = ..., now: bool = ...) -> None: ...
 
 class Deleted(_message.Message):
+    __slots__ = ("id", "size", "versions", "more")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    size: int
+    versions: _containers.RepeatedScalarFieldContainer[str]
+    more: int
+    def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ..., versions: _Optional[_Iterable[str]] = ..., more: _Optional[int] = ...) -> None: ...
+
+class Undelete(_message.Message):
+    __slots__ = ("ref",)
+    REF_FIELD_NUMBER: _ClassVar[int]
+    ref: str
+    def __init__(self, ref: _Optional[str] = ...) -> None: ...
+
+class Undeleted(_message.Message):
     __slots__ = ("id", "size", "versions", "more")
     ID_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -1086,7 +1127,7 @@ class Status(_message.Message):
     def __init__(self) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("version", "root", "pid", "store_id", "epoch", "revision", "blobs", "bytes", "tags", "connections", "started_ns", "free_bytes", "problem")
+    __slots__ = ("version", "root", "pid", "store_id", "epoch", "revision", "blobs", "bytes", "tags", "connections", "started_ns", "free_bytes", "problem", "retention")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -1100,6 +1141,7 @@ class Health(_message.Message):
     STARTED_NS_FIELD_NUMBER: _ClassVar[int]
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    RETENTION_FIELD_NUMBER: _ClassVar[int]
     version: str
     root: str
     pid: int
@@ -1113,7 +1155,8 @@ class Health(_message.Message):
     started_ns: int
     free_bytes: int
     problem: str
-    def __init__(self, version: _Optional[str] = ..., root: _Optional[str] = ..., pid: _Optional[int] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., tags: _Optional[int] = ..., connections: _Optional[int] = ..., started_ns: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+    retention: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., root: _Optional[str] = ..., pid: _Optional[int] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., tags: _Optional[int] = ..., connections: _Optional[int] = ..., started_ns: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., retention: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Sessions(_message.Message):
     __slots__ = ()
@@ -1484,3 +1527,29 @@ class LogPart(_message.Message):
 class BackupEnd(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Collect(_message.Message):
+    __slots__ = ("dry_run", "grace_s", "now")
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    GRACE_S_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
+    dry_run: bool
+    grace_s: int
+    now: bool
+    def __init__(self, dry_run: bool = ..., grace_s: _Optional[int] = ..., now: bool = ...) -> None: ...
+
+class Garbage(_message.Message):
+    __slots__ = ("id", "size", "fate", "why", "refs", "goes_ns")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    FATE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    REFS_FIELD_NUMBER: _ClassVar[int]
+    GOES_NS_FIELD_NUMBER: _ClassVar[int]
+    id: bytes
+    size: int
+    fate: Fate
+    why: str
+    refs: _containers.RepeatedScalarFieldContainer[str]
+    goes_ns: int
+    def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ..., fate: _Optional[_Union[Fate, str]] = ..., why: _Optional[str] = ..., refs: _Optional[_Iterable[str]] = ..., goes_ns: _Optional[int] = ...) -> None: ...

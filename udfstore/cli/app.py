@@ -44,6 +44,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stat": ("content", "udfstore stat models/pump"),
     "blobs": ("content", "udfstore blobs --json"),
     "rm": ("content", "udfstore rm models/pump@2"),
+    "undelete": ("room", "udfstore undelete models/pump@2"),
+    "gc": ("room", "udfstore gc --dry-run"),
     "ls": ("tags", "udfstore ls models/"),
     "tag": ("tags", "udfstore tag models/pump models/pump/candidate --expect 7"),
     "log": ("tags", "udfstore log models/pump"),

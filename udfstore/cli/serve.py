@@ -187,9 +187,9 @@ def _metavar(name: str, annotation: Any) -> str:
         return "|".join(get_args(annotation))
     ends = {"_bytes": "BYTES", "_from": "BYTES", "_seconds": "SECONDS", "_s": "SECONDS", "_mode": "OCTAL"}
     known = next((metavar for end, metavar in ends.items() if name.endswith(end)), "")
-    return known or {"root": "DIR", "socket": "PATH", "socket_group": "GROUP", "listen": "JSON", "rule": "JSON"}.get(
-        name, "N"
-    )
+    kinds = {"root": "DIR", "socket": "PATH", "socket_group": "GROUP", "retention": "RULES"}
+    tables = dict.fromkeys(("listen", "rule", "signed"), "JSON")
+    return known or {**kinds, **tables}.get(name, "N")
 
 
 serve.__signature__ = _options()  # type: ignore[attr-defined]

@@ -108,13 +108,20 @@ def blob_facts(info: BlobInfo) -> Iterator[str]:
 
 def kept_facts(kept: Kept) -> Iterator[str]:
     """What keeps a blob."""
-    now = set(kept.info.tags)
-    rows = [("named by", e.ref, when(e.time_ns), "" if e.ref in now else "history") for e in kept.named]
+    now, let_go = set(kept.info.tags), set(kept.let_go)
+    rules = dict(zip((entry.ref for entry in kept.named), kept.rules, strict=False))  # an older server tells none
+    rows = []
+    for entry in kept.named:
+        age, rule = "" if entry.ref in now else "history", rules.get(entry.ref, "")
+        ruled = f"let go by {rule}" if entry.ref in let_go else rule
+        rows.append(("named by", entry.ref, when(entry.time_ns), ", ".join(filter(None, (age, ruled)))))
     rows += [("linked by", e.ref, when(e.time_ns), "") for e in kept.linked]
     yield f"{kept.info.id}  {size(kept.info.size)}"
-    yield from columns(rows) if rows else ["nothing names it: removal may take it"]
+    yield from columns(rows)
     if kept.more:
         yield f"and {kept.more} more"
+    if kept.goes_ns:
+        yield f"nothing keeps it: it may be removed from {when(kept.goes_ns)} on"
 
 
 def health_facts(health: Health) -> Iterator[str]:
@@ -127,6 +134,7 @@ def health_facts(health: Health) -> Iterator[str]:
             ("store ID", f"{health.store_id.hex()}, epoch {health.epoch}, revision {health.revision}"),
             ("blobs", f"{health.blobs:,}, {size(health.bytes)}; {size(health.free_bytes)} free"),
             ("tags", f"{health.tags:,}"),
+            ("retention", ", ".join(health.retention)),
             ("connections", str(health.connections)),
         ]
     )

@@ -13,6 +13,7 @@ from udfstore.admin import (
     BackupEnd,
     BackupItem,
     Can,
+    Garbage,
     Link,
     ListTokens,
     MakeLink,
@@ -59,6 +60,14 @@ class AdminCalls(ABC):
     def metrics(self, *, names: bool = True) -> str:
         """All metrics of the server in Prometheus' text format. `names`: with the names of tasks and tags."""
         return "".join(part.text for part in arguments.only(self._items(ReadMetrics(names)), Text))
+
+    def collect(self, *, grace: float | None = None, now: bool = False, dry_run: bool = False) -> Iterator[Garbage]:
+        """Make room: mark what nothing keeps, and remove what was marked for the grace time; gives each such blob.
+
+        It goes on as you iterate. `grace`: another grace time than the server's, in seconds. `now`: files are unlinked
+        at once, instead of after an hour in the trash. `dry_run`: nothing is changed.
+        """
+        return arguments.only(self._items(arguments.collect(grace, now, dry_run)), Garbage)
 
     @contextmanager
     def backup(self) -> Iterator[Iterator[BackupItem]]:

@@ -14,6 +14,7 @@ from udfstore.admin import (
     BackupEnd,
     BackupItem,
     Can,
+    Garbage,
     Link,
     ListTokens,
     MakeLink,
@@ -58,6 +59,12 @@ class AsyncAdminCalls(ABC):
     async def metrics(self, *, names: bool = True) -> str:
         """All metrics of the server in Prometheus' text format. `names`: with the names of tasks and tags."""
         return "".join([part.text async for part in self._items(ReadMetrics(names), Text)])
+
+    def collect(
+        self, *, grace: float | None = None, now: bool = False, dry_run: bool = False
+    ) -> AsyncIterator[Garbage]:
+        """Make room: mark what nothing keeps, and remove what was marked for the grace time; gives each such blob."""
+        return self._items(arguments.collect(grace, now, dry_run), Garbage)
 
     @asynccontextmanager
     async def backup(self) -> AsyncIterator[AsyncIterator[BackupItem]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from udfstore import calls, tasks
-from udfstore.admin import Can
+from udfstore.admin import Can, Collect
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, UsageError
 from udfstore.model import REQUEST_BYTES, Event, check_labels, check_note, datetime_of
@@ -109,6 +110,13 @@ def missing(ids: Iterable[BlobId | str]) -> Iterator[calls.Missing]:
 def blob_id(id: BlobId | str) -> BlobId:
     """An ID from its text."""
     return id if isinstance(id, BlobId) else BlobId.parse(id)
+
+
+def collect(grace: float | None, now: bool, dry_run: bool) -> Collect:
+    """The call for room. Raises `UsageError` for a grace time that is none."""
+    if grace is not None and not 0 <= grace < 1 << 32:
+        raise UsageError("the grace time is a number of seconds from 0", got=grace)
+    return Collect(dry_run, None if grace is None else math.ceil(grace), now)
 
 
 def answer(result: calls.Result, kind: type[Kind]) -> Kind:

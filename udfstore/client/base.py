@@ -162,6 +162,10 @@ class BaseStore(TaskCalls, AdminCalls):
         call = calls.Delete(Ref.of(ref), force, now, arguments.request())
         return arguments.answer(self._ask(call), calls.Deleted)
 
+    def undelete(self, ref: Ref | BlobId | Tag | str) -> calls.Undeleted:
+        """Bring removed content back, and what it links, while its file is in the trash: `Gone` when it is unlinked."""
+        return arguments.answer(self._ask(calls.Undelete(Ref.of(ref))), calls.Undeleted)
+
     def missing(self, ids: Iterable[BlobId | str]) -> list[BlobId]:
         """Which of these blobs the store does not have, in the order asked."""
         absent: list[BlobId] = []

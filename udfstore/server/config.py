@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt
-from pydantic import ByteSize, Field, ValidationError, create_model
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -32,14 +33,27 @@ from udfstore.server import access
 from udfstore.server.access import Alloweds, AnyPath, Listens, Mode, Signeds
 from udfstore.server.limits import ServerLimits
 from udfstore.signing import Signers
-from udfstore.store import StoreLimits
+from udfstore.store import Rule, StoreLimits
 
 ENVIRONMENT = "UDFSTORE_"
 """What the variable of each setting begins with."""
 
 _Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
 
-_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from", "small_bytes"}
+_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "gc_grace_s", "preallocate_from", "small_bytes"}
+
+
+def _rules(value: object) -> object:
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return value
+    try:
+        return tuple(Rule.parse(text) for text in texts)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+Rules = Annotated[tuple[Rule, ...], NoDecode, BeforeValidator(_rules)]
 
 
 class Settings(BaseSettings):
@@ -70,6 +84,11 @@ class Settings(BaseSettings):
     )
     metrics: str | None = Field(
         None, description="Serve health and metrics alone at HOST:PORT, to anybody who may connect.", min_length=1
+    )
+    retention: Rules = Field(
+        (),
+        description="Which versions keep their content: a list, or joined by commas, of rules such as"
+        " `models/** keep 20`, `keep 90d` or `keep all`.",
     )
     log_format: Literal["auto", "human", "json"] = Field(
         "auto", description="Form of the log on stderr: human, json, or auto (human on a terminal)."
@@ -116,12 +135,17 @@ class Settings(BaseSettings):
 
 def _limits(settings: Settings, kind: type[_Limits]) -> _Limits:
     given = {field.name: getattr(settings, field.name) for field in fields(kind)}
-    return kind(**{name: int(value) if isinstance(value, ByteSize) else value for name, value in given.items()})
+    plain: dict[str, Any] = {
+        name: int(value) if isinstance(value, ByteSize) else value for name, value in given.items()
+    }
+    return kind(**plain)
 
 
 def _limit_fields(kind: type) -> Iterator[tuple[str, tuple[Any, Any]]]:
     hints, told = get_type_hints(kind), _told(kind)
     for field in fields(kind):
+        if field.name in Settings.model_fields:
+            continue
         assert field.default is not MISSING, "every limit has a default"
         hint = hints[field.name]
         if field.name.endswith("_bytes") or field.name == "preallocate_from":

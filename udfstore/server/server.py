@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 import trio
 
+from udfstore.admin import Fate
 from udfstore.errors import Busy, Closing, UdfstoreError
 from udfstore.model import Caller
 from udfstore.server.connection import Connection
@@ -33,6 +34,9 @@ from udfstore.store import Store
 
 SWEEP_SECONDS = 60.0
 """Between two looks for removed files whose time has come; the grace itself is an hour."""
+
+COLLECT_SECONDS = 3600.0
+"""Between two searches for what nothing keeps, while there is room: it has a day of grace."""
 
 
 async def _quiet() -> None:
@@ -187,18 +191,30 @@ class Server:
             self.service.register.on_change.remove(moved)
 
     async def _sweep(self) -> None:
-        """Unlink removed files whose grace is over."""
-        while True:
+        """Remove what nothing keeps, and unlink removed files whose grace is over."""
+        collected = -COLLECT_SECONDS
+        while not self._store.problem:  # with one, it takes no writes until it is opened again
             try:
-                if self._store.problem:
-                    return  # it takes no writes until it is opened again
-                swept = await trio.to_thread.run_sync(self._store.sweep, limiter=self._rooms.writes)
+                now = trio.current_time()
+                if now - collected >= COLLECT_SECONDS or self._store.is_short:
+                    collected = now
+                    await self._collect()
+                swept = await self._rooms.writing(self._store.sweep)
             except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
-                self._log.warning("removed files could not be unlinked", reason=str(error), exc_info=_unforeseen(error))
+                self._log.warning("no room could be made", reason=str(error), exc_info=_unforeseen(error))
             else:
                 if swept:
                     self._log.info("unlinked removed files", blobs=swept)
             await trio.sleep(SWEEP_SECONDS)
+
+    async def _collect(self) -> None:
+        """One batch after the other, so that an end of the server waits for one of them at most."""
+        batches, count, size = self._store.collect(), 0, 0
+        while (batch := await self._rooms.writing(next, batches, None)) is not None:
+            removed = [one.size for one in batch if one.fate is Fate.REMOVED]
+            count, size = count + len(removed), size + sum(removed)
+        if count:
+            self._log.info("removed what nothing keeps", blobs=count, bytes=size)
 
 
 def _unforeseen(error: Exception) -> Exception | None:

@@ -130,7 +130,7 @@ class Gate:
         match call:
             case calls.Load() | calls.Stat() | calls.Verify() | calls.Why() | calls.GetTag():
                 return replace(call, ref=self._ref(caller, rights, call.ref))
-            case calls.Delete():
+            case calls.Delete() | calls.Undelete():
                 return replace(call, ref=self._removable(caller, rights, self._ref(caller, rights, call.ref)))
             case calls.Move():
                 steps = tuple(replace(step, ref=self._ref(caller, rights, step.ref)) for step in call.steps)

@@ -72,6 +72,7 @@ NEEDS: dict[type, Callable[[Any], tuple[Need, ...]]] = {
     calls.Missing: _nothing,
     calls.ListBlobs: _nothing,
     calls.Delete: lambda _: _REMOVING,
+    calls.Undelete: lambda _: _REMOVING,
     calls.GetTag: _nothing,
     calls.ListTags: lambda call: _prefix(call.prefix),
     calls.History: lambda call: _tags(READ, call.tag),
@@ -101,6 +102,7 @@ NEEDS: dict[type, Callable[[Any], tuple[Need, ...]]] = {
     admin.RemoveToken: lambda _: _OPERATING,
     admin.ListTokens: lambda _: _OPERATING,
     admin.Backup: lambda _: _OPERATING,
+    admin.Collect: lambda _: _OPERATING,
     admin.MakeLink: lambda _: _SEEING_ALL,
     admin.ReadMetrics: lambda call: _SEEING_ALL if call.names else (),
 }

@@ -58,6 +58,7 @@ class Service:
             calls.Stat: self.stat,
             calls.Verify: self.verify,
             calls.Why: self.why,
+            calls.Undelete: self.undelete,
             calls.Missing: self.missing,
             calls.Status: self.status,
         }
@@ -99,7 +100,11 @@ class Service:
         """All metrics in Prometheus' text format; with or without names, and with or without those of the process."""
         self.quick[admin.MakeLink] = self.make_link
         self.slow |= {admin.AddToken: self.add_token, admin.RemoveToken: self.remove_token}
-        self.slow_stream |= {admin.ListTokens: self.list_tokens, admin.ReadMetrics: self.read_metrics}
+        self.slow_stream |= {
+            admin.ListTokens: self.list_tokens,
+            admin.ReadMetrics: self.read_metrics,
+            admin.Collect: self.collect,
+        }
 
     # --- content ---
 
@@ -194,6 +199,11 @@ class Service:
         kept = self.store.why(call.ref)
         named, linked = (tuple(entry.brief for entry in entries) for entries in (kept.named, kept.linked))
         return replace(kept, named=named, linked=linked)
+
+    @judged
+    def undelete(self, caller: Caller, call: calls.Undelete) -> calls.Undeleted:
+        """Bring removed content back."""
+        return self.store.undelete(call.ref, caller.author)
 
     def missing(self, caller: Caller, call: calls.Missing) -> calls.MissingIds:
         """Which blobs are not there."""
@@ -334,6 +344,7 @@ class Service:
             started_ns=self.started_ns,
             free_bytes=self.store.free_bytes(),
             problem=self.store.problem,
+            retention=tuple(map(str, self.store.limits.retention)),
         )
 
     def backup(self, caller: Caller) -> AbstractContextManager[Iterator[list[admin.Item]]]:
@@ -362,6 +373,11 @@ class Service:
     def list_tokens(self, caller: Caller, call: admin.ListTokens) -> Iterator[list[admin.Token]]:
         """All tokens, by name."""
         yield self.tokens.list()
+
+    @judged
+    def collect(self, caller: Caller, call: admin.Collect) -> Iterator[list[admin.Garbage]]:
+        """Make room: what nothing keeps is marked, and removed after the grace time."""
+        return self.store.collect(call.grace_s, now=call.now, dry_run=call.dry_run)
 
     @judged
     def make_link(self, caller: Caller, call: admin.MakeLink) -> admin.Link:

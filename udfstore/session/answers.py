@@ -18,6 +18,8 @@ from udfstore.session.values import (
     cut,
     entry_from_pb,
     entry_to_pb,
+    garbage_from_pb,
+    garbage_to_pb,
     host_kind_of,
     ids_of,
     maybe_id,
@@ -60,13 +62,18 @@ def result_to_pb(number: int, result: calls.Result) -> pb.Result:
             message.kept.blob.CopyFrom(blob_to_pb(result.info))
             message.kept.named.extend(entry_to_pb(entry.brief) for entry in result.named)
             message.kept.linked.extend(entry_to_pb(entry.brief) for entry in result.linked)
-            message.kept.more = result.more
+            message.kept.more, message.kept.goes_ns = result.more, result.goes_ns
+            message.kept.rules.extend(result.rules)
+            message.kept.let_go.extend(result.let_go)
         case calls.MissingIds():
             message.missing.ids.extend(id.raw for id in result.ids)
             message.missing.SetInParent()
         case calls.Deleted():
             message.deleted.id, message.deleted.size, message.deleted.more = result.id.raw, result.size, result.more
             message.deleted.versions.extend(result.versions)
+        case calls.Undeleted():
+            undeleted = pb.Undeleted(id=result.id.raw, size=result.size, versions=result.versions, more=result.more)
+            message.undeleted.CopyFrom(undeleted)
         case calls.Moved():
             _put_record(message.moved, result.entries)
             message.moved.before.extend(pb.Entry() if e is None else entry_to_pb(e.brief) for e in result.before)
@@ -111,12 +118,16 @@ def result_from_pb(message: pb.Result) -> calls.Result:
         case "kept":
             k = message.kept
             named, linked = tuple(map(entry_from_pb, k.named)), tuple(map(entry_from_pb, k.linked))
-            return calls.Kept(blob_from_pb(k.blob), named, linked, k.more)
+            rules, let_go = tuple(k.rules), tuple(k.let_go)
+            return calls.Kept(blob_from_pb(k.blob), named, linked, k.more, rules, let_go, k.goes_ns)
         case "missing":
             return calls.MissingIds(ids_of(message.missing.ids))
         case "deleted":
             d = message.deleted
             return calls.Deleted(BlobId(d.id), d.size, tuple(d.versions), d.more)
+        case "undeleted":
+            u = message.undeleted
+            return calls.Undeleted(BlobId(u.id), u.size, tuple(u.versions), u.more)
         case "moved":
             m = message.moved
             before = tuple(entry_from_pb(e) if e.tag else None for e in m.before)
@@ -197,6 +208,8 @@ def pages_to_pb(items: Iterable[calls.Item | Event]) -> Iterator[pb.Page]:
                 one.log_parts.add(segment=item.segment, data=item.data)
             case admin.BackupEnd():
                 one.backup_ends.add()
+            case admin.Garbage():
+                one.garbage.append(garbage_to_pb(item))
         length = one.ByteSize()
         if length > limits.SMALL_BYTES - _HEAD_BYTES:
             got = f"{length} bytes: {type(item).__name__}"
@@ -228,6 +241,7 @@ def page_from_pb(page: pb.Page) -> list[calls.Item | Event]:
     items += map(_backup_from_pb, page.backup_heads)
     items += (admin.BackupBlob(BlobId(blob.id), blob.size, blob.saved_ns) for blob in page.backup_blobs)
     items += (admin.LogPart(part.segment, part.data) for part in page.log_parts)
+    items += map(garbage_from_pb, page.garbage)
     items += (admin.BackupEnd() for _ in page.backup_ends)
     return items
 
@@ -273,7 +287,8 @@ def _health_to_pb(health: calls.Health) -> pb.Health:
 
 
 def _health_from_pb(health: pb.Health) -> calls.Health:
-    return calls.Health(**{name: getattr(health, name) for name in _HEALTH})
+    said = {name: getattr(health, name) for name in _HEALTH}
+    return calls.Health(**{**said, "retention": tuple(health.retention)})
 
 
 def _backup_to_pb(head: admin.BackupHead) -> pb.BackupHead:

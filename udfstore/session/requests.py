@@ -181,6 +181,11 @@ def _write_add_token(op: Any, call: admin.AddToken) -> None:
     op.name, op.can = call.name, pb.Can.Value(call.can.name)
 
 
+def _write_collect(op: Any, call: admin.Collect) -> None:
+    op.dry_run, op.now = call.dry_run, call.now
+    put_number(op, "grace_s", call.grace_s)
+
+
 _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Save: ("save", _write_save),
     calls.Load: ("load", _write_load),
@@ -220,6 +225,8 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     admin.MakeLink: ("make_link", _write_nothing),
     admin.ReadMetrics: ("read_metrics", lambda op, call: setattr(op, "names", call.names)),
     admin.Backup: ("backup", _write_nothing),
+    admin.Collect: ("collect", _write_collect),
+    calls.Undelete: ("undelete", _write_ref),
 }
 
 
@@ -340,4 +347,6 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "make_link": lambda op, _: admin.MakeLink(),
     "read_metrics": lambda op, _: admin.ReadMetrics(op.names),
     "backup": lambda op, _: admin.Backup(),
+    "collect": lambda op, _: admin.Collect(op.dry_run, maybe_number(op, "grace_s"), op.now),
+    "undelete": lambda op, _: calls.Undelete(Ref.parse(op.ref)),
 }

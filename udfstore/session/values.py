@@ -201,9 +201,32 @@ def token_from_pb(message: pb.Token) -> admin.Token:
     return admin.Token(message.name, can_of(message.can), message.added_ns)
 
 
+def garbage_to_pb(garbage: admin.Garbage) -> pb.Garbage:
+    """A blob that nothing keeps."""
+    return pb.Garbage(
+        id=garbage.id.raw,
+        size=garbage.size,
+        fate=garbage.fate.name,
+        why=cut(garbage.why),
+        refs=garbage.refs,
+        goes_ns=garbage.goes_ns,
+    )
+
+
+def garbage_from_pb(garbage: pb.Garbage) -> admin.Garbage:
+    """A blob that nothing keeps."""
+    refs = tuple(garbage.refs)
+    return admin.Garbage(BlobId(garbage.id), garbage.size, fate_of(garbage.fate), garbage.why, refs, garbage.goes_ns)
+
+
 def can_of(number: int) -> admin.Can:
     """What a token is good for, by its number. Raises `UsageError` for one that this release does not know."""
     return _member(admin.Can, pb.Can, number, "right of a token")
+
+
+def fate_of(number: int) -> admin.Fate:
+    """What became of a blob, by its number. Raises `UsageError` for one that this release does not know."""
+    return _member(admin.Fate, pb.Fate, number, "fate of a blob")
 
 
 def policy_of(number: int) -> tasks.Policy:

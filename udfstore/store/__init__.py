@@ -16,6 +16,7 @@ from udfstore.store.log import Head, HeadMoved, Log, LogFailed
 from udfstore.store.partial import Partial
 from udfstore.store.reads import Made
 from udfstore.store.resolve import Resolved
+from udfstore.store.retention import Rule
 from udfstore.store.store import Store
 from udfstore.store.upload import Upload
 
@@ -29,6 +30,7 @@ __all__ = [
     "Made",
     "Partial",
     "Resolved",
+    "Rule",
     "Store",
     "StoreLimits",
     "Upload",

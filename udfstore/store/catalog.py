@@ -22,13 +22,14 @@ from udfstore.store.records import (
     Part,
     Record,
     RecordError,
+    State,
     Use,
     decode,
     encode_author,
     encode_labels,
     encode_rest,
 )
-from udfstore.store.view import State, View, split_links
+from udfstore.store.view import View, split_links
 
 SCHEMA = 4
 """Stored as `user_version`; a catalog of another schema is made anew."""
@@ -255,10 +256,6 @@ class Catalog:
     def set_verified(self, id: BlobId, verified_ns: int) -> None:
         """Note that a blob's file was hashed and is right."""
         self.view.db.execute("UPDATE blobs SET verified_ns = ? WHERE id = ?", (verified_ns, id.raw))
-
-    def restart_grace(self, id: BlobId, now_ns: int) -> None:
-        """Count the grace time of a blob from now."""
-        self.view.db.execute("UPDATE blobs SET state_ns = ? WHERE id = ?", (now_ns, id.raw))
 
     def close(self) -> None:
         """Close all connections; the last one folds the journal into the file."""

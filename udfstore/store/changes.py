@@ -40,10 +40,10 @@ from udfstore.refs import SNAPSHOTS, Tag
 from udfstore.store import osfs
 from udfstore.store.committer import Decision, Desk, Judge
 from udfstore.store.format import HOLDS
-from udfstore.store.keeping import keepers
-from udfstore.store.records import Part, Record, Use, entry_of
+from udfstore.store.keeping import floors_of, keepers
+from udfstore.store.records import Part, Record, State, Use, entry_of
 from udfstore.store.resolve import Resolved, check_content, newest_entry, resolve
-from udfstore.store.view import BlobRow, State, View
+from udfstore.store.view import BlobRow, View
 
 Change = Move | Rollback | Untag | Hold | Release | Delete | Used
 """What a client may ask for that changes the store."""
@@ -312,7 +312,8 @@ def _labels(given: Mapping[str, str] | None, source: Entry | None) -> Mapping[st
 def _delete(bench: _Bench, call: Delete) -> Decision:
     view = bench.view
     id = resolve(view, bench.desk.files, call.ref).id
-    named = list(dict.fromkeys((*view.heads_naming(id), *view.heads_linking(id), *keepers(view, id))))
+    kept = keepers(view, id, floors_of(bench.desk))
+    named = list(dict.fromkeys((*view.heads_naming(id), *view.heads_linking(id), *kept)))
     named = [ref for ref in named if not ref.startswith(SNAPSHOTS)] + [
         ref for ref in named if ref.startswith(SNAPSHOTS)
     ]

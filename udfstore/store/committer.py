@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -28,6 +28,7 @@ from udfstore.store.limits import StoreLimits
 from udfstore.store.log import HeadMoved, Log, LogFailed
 from udfstore.store.meters import StoreMeters
 from udfstore.store.records import Record, encode
+from udfstore.store.retention import Rule
 from udfstore.store.small import Elsewhere, Lander, Small
 
 HOUSE = Author(front="server")
@@ -49,6 +50,7 @@ class Desk:
     now_ns: int
     require: Callable[[str], None]
     signers: Signers
+    rules: Sequence[Rule] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +265,7 @@ class Committer:
     def _judge(self, jobs: Iterable[Job], refusal: UdfstoreError | None) -> _Round:
         self._catalog.begin()
         round = _Round(self._catalog.view.head().revision + 1, [], [])
-        desk = Desk(self._catalog, self._files, self._clock(), self._require, self._signers)
+        desk = Desk(self._catalog, self._files, self._clock(), self._require, self._signers, self._limits.retention)
         for job in jobs:
             if job.small is not None and job.small.refusal is not None:
                 round.settled.append((job, _raising(job.small.refusal)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from udfstore.errors import UsageError
+from udfstore.store.retention import Rule
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -58,11 +59,17 @@ class StoreLimits:
     trash_grace_s: int = 3600
     """How long a removed file stays in `trash/` before it is unlinked: time to notice a mistake."""
 
+    gc_grace_s: int = 86400
+    """How long content stays that nothing keeps, from when that is found out: whoever saved it has a day to name it."""
+
     uploads: int = 100
     """Resumable uploads that are not complete; the next is told `busy`. Each may hold as much as the disk takes."""
 
     upload_expiry_s: int = 86400
     """How long a resumable upload is kept without progress, and its result afterwards: a night and a working day."""
+
+    retention: tuple[Rule, ...] = ()
+    """Which versions of tags keep their content; without a rule all do, but for those of automatic snapshots."""
 
     def __post_init__(self) -> None:
         if self.record_bytes + KIB > self.group_bytes or 2 * self.group_bytes + KIB > self.segment_bytes:

@@ -12,6 +12,7 @@ from udfstore.errors import NotFound, ReadOnly
 from udfstore.signing import Signers
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
+from udfstore.store.collecting import Collector
 from udfstore.store.committer import Committer
 from udfstore.store.format import JOURNAL, SHED
 from udfstore.store.gauges import Gauges
@@ -93,6 +94,7 @@ class Parts:
                 self.remover,
                 lambda: self._require(SHED),
             )
+            self.collector = Collector(self.catalog, self.files.wanted, self.committer, self.remover, limits, clock)
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()

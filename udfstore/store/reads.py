@@ -13,9 +13,13 @@ from udfstore.model import BlobInfo, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import keeping
 from udfstore.store.catalog import Reading
+from udfstore.store.keeping import Floors
 from udfstore.store.parts import Parts
+from udfstore.store.records import State
+from udfstore.store.removal import SECOND
 from udfstore.store.resolve import Resolved, check_size, find_entry, newest_entry, resolve
-from udfstore.store.view import BlobRow, State, View
+from udfstore.store.retention import rule_for
+from udfstore.store.view import BlobRow, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,8 @@ class Reads:
     def kept(self, tag: Tag) -> list[Entry]:
         """The versions of a tag below `snapshots/` that are kept and whose content is here, newest first."""
         with self._reads() as view:
-            versions = [version for version, id in keeping.kept(view, tag.name) if _here(view, id)]
+            kept = keeping.kept(view, tag.name, self._floors(view))
+            versions = [version for version, id in kept if _here(view, id)]
             return [entry for version in versions if (entry := view.entry(tag.name, version))]
 
     def made(self, request: bytes) -> Made | None:
@@ -150,7 +155,17 @@ class Reads:
             row = view.blob(id) or BlobRow(id, self._parts.files.size(id) or 0, 0, 0, State.KEPT, 0)
             named, linked = view.naming(id, limit), view.linking(id, limit)
             more = view.naming_count(id) - len(named) + view.linking_count(id) - len(linked)
-            return Kept(_info(view, row, None), tuple(named), tuple(linked), more)
+            floors = self._floors(view)
+            rules = [rule_for(entry.tag, floors.rules) for entry in named]
+            return Kept(
+                _info(view, row, None),
+                tuple(named),
+                tuple(linked),
+                more,
+                tuple("" if rule.keeps_all else str(rule) for rule in rules),
+                tuple(entry.ref for entry in named if entry.version < floors.of(entry.tag)),
+                self._goes_ns(view, row, floors),
+            )
 
     def events(self, prefix: Prefix, since: int, limit: int = 100) -> tuple[list[Event], int]:
         """Whole revisions behind `since` with matching entries, at most `limit`, and where to go on from.
@@ -165,6 +180,18 @@ class Reads:
         """Blobs, their bytes, live tags."""
         with self._reads() as view:
             return view.totals()
+
+    def _goes_ns(self, view: View, row: BlobRow, floors: Floors) -> int:
+        """The earliest time at which collection takes a blob; 0: something keeps it."""
+        going = keeping.Going(view, floors)
+        going.take([row.id], lambda _: True)
+        if row.id not in going.blobs:
+            return 0
+        since_ns = row.state_ns if row.state is State.MARKED else floors.now_ns
+        return since_ns + self._parts.limits.gc_grace_s * SECOND
+
+    def _floors(self, view: View) -> Floors:
+        return Floors(view, self._parts.limits.retention, self._parts.clock())
 
     def _reads(self) -> Reading:
         if self._closed:

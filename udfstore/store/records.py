@@ -5,6 +5,7 @@ A payload holds neither its kind (the record's head in the group does) nor its r
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,20 @@ Json = dict[str, Any]
 
 class RecordError(ValueError):
     """A payload is not what this release writes."""
+
+
+class State(enum.IntEnum):
+    """Where a blob is between here and gone."""
+
+    KEPT = 0
+    MARKED = 1
+    CONDEMNED = 2
+    ERASED = 3
+
+    @property
+    def here(self) -> bool:
+        """Whether its content can be had."""
+        return self <= State.MARKED
 
 
 @dataclass(frozen=True, slots=True)

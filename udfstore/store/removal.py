@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from udfstore.calls import Deleted
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, UdfstoreError
+from udfstore.errors import Closing, Gone, UdfstoreError
+from udfstore.model import Author
 from udfstore.store import osfs, upkeep
 from udfstore.store.blobs import Files
 from udfstore.store.catalog import Catalog
@@ -20,7 +21,8 @@ from udfstore.store.committer import Committer
 from udfstore.store.keeping import IN_A_RECORD
 from udfstore.store.layout import Layout, blob_of
 from udfstore.store.meters import StoreMeters
-from udfstore.store.view import State, View
+from udfstore.store.records import State
+from udfstore.store.view import View
 
 SECOND = 1_000_000_000
 
@@ -106,6 +108,37 @@ class Remover:
 
         with contextlib.suppress(RuntimeError):  # the pool is shut down; the sweep after the start does it
             self._pool.submit(unlink)
+
+    def take_out(self, ids: Sequence[BlobId], now: bool) -> None:
+        """Move files of condemned blobs to the trash; `now`: unlink them."""
+        for start in range(0, len(ids), IN_A_RECORD):
+            with osfs.telling("removing what nothing keeps"):
+                self._remove(ids[start : start + IN_A_RECORD], now)
+
+    def bring_back(self, ids: Sequence[BlobId], author: Author) -> None:
+        """Bring content back that is on its way out. Raises `Gone` where the file of the first of them is unlinked.
+
+        The file is there before the log says so: a start, or the next sweep, sees to what was broken off.
+        """
+        with contextlib.ExitStack() as locks:
+            for id in sorted(set(ids), key=lambda id: id.raw):
+                locks.enter_context(self._files.lock(id))
+            with self._catalog.reading() as view:
+                rows = [view.blob(id) for id in dict.fromkeys(ids)]
+            gone = [row for row in rows if row is not None and not row.state.here]
+            back = [row.id for row in gone if row.state is State.CONDEMNED and self._untrash(row.id)]
+            if gone and gone[0].id == ids[0] and ids[0] not in back:
+                raise Gone(f"blob {ids[0]} was removed, and its file is unlinked; saving its content brings it back")
+            if back:
+                self._committer.call(upkeep.brought_back(back, author))
+
+    def _untrash(self, id: BlobId) -> bool:
+        with osfs.telling(f"bringing blob {id.short} back"):
+            try:
+                self._files.from_trash(id)
+            except FileNotFoundError:
+                return self._files.size(id) is not None  # it is condemned, and was not moved yet
+        return True
 
     def sweep(self, now_ns: int, now: bool) -> int:
         """Unlink what was condemned at least the grace time ago (`now`: all of it); says how many blobs.

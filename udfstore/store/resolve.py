@@ -9,6 +9,7 @@ from udfstore.errors import Corrupt, Gone, NotFound, UsageError
 from udfstore.model import Entry
 from udfstore.refs import Ref, Tag
 from udfstore.store.blobs import Files
+from udfstore.store.records import State
 from udfstore.store.view import BlobRow, View
 
 _CANDIDATES = 8
@@ -37,7 +38,7 @@ def resolve(view: View, files: Files, ref: Ref) -> Resolved:
             raise Gone(f"{entry.ref} is a deletion: it names no blob")
         row = view.blob(entry.id)
         if row is not None and not row.state.here:
-            raise Gone(f"the content of {entry.ref} was removed; its history remains")
+            raise Gone(f"the content of {entry.ref} was removed; its history remains{_undo(row)}")
         return Resolved(entry.id, entry)
     return Resolved(_by_digits(view, ref))
 
@@ -71,6 +72,27 @@ def newest_entry(view: View, tag: Tag) -> Entry:
     return newest
 
 
+def find_removed(view: View, ref: Ref) -> BlobId:
+    """What a ref names, removed or not; of several IDs that begin with the same digits, the one that is on its way out.
+
+    Raises as `resolve` where it names nothing, or too much.
+    """
+    if ref.id is not None:
+        if view.blob(ref.id) is None:
+            raise NotFound(f"there is no blob {ref.id}")
+        return ref.id
+    if ref.tag is not None and (not ref.short or view.newest(ref.tag.name) is not None):
+        entry = find_entry(view, ref)
+        if entry.id is None:
+            raise Gone(f"{entry.ref} is a deletion: it names no blob")
+        return entry.id
+    found = view.beginning_with(ref.short, 64)
+    leaving = [row.id for row in found if row.state is State.CONDEMNED]
+    if len(leaving or found) != 1:
+        return _by_digits(view, ref)
+    return leaving[0] if leaving else found[0].id
+
+
 def check_content(view: View, files: Files, id: BlobId) -> tuple[int, BlobRow | None]:
     """The size of a blob whose content is here and durable, and its row.
 
@@ -78,7 +100,7 @@ def check_content(view: View, files: Files, id: BlobId) -> tuple[int, BlobRow | 
     """
     row = view.blob(id)
     if row is not None and not row.state.here:
-        raise Gone(f"blob {id} was removed")
+        raise Gone(f"blob {id} was removed{_undo(row)}")
     size = files.durable_size(id)
     check_size(id, row, size)
     assert size is not None
@@ -98,7 +120,7 @@ def check_size(id: BlobId, row: BlobRow | None, size: int | None) -> None:
 def _known(view: View, files: Files, id: BlobId) -> None:
     row = view.blob(id)
     if row is not None and not row.state.here:
-        raise Gone(f"blob {id} was removed")
+        raise Gone(f"blob {id} was removed{_undo(row)}")
     if row is None and files.size(id) is None:
         raise NotFound(f"there is no blob {id}")
 
@@ -113,5 +135,10 @@ def _by_digits(view: View, ref: Ref) -> BlobId:
     if here:
         return here[0]
     if found:
-        raise Gone(f"blob {found[0].id} was removed")
+        raise Gone(f"blob {found[0].id} was removed{_undo(found[0])}")
     raise NotFound(f"nothing is called {ref.text}: no tag, and no blob ID begins so")
+
+
+def _undo(row: BlobRow) -> str:
+    """How to have removed content back, while there is a way."""
+    return f"; `udfstore undelete {row.id.hex[:16]}` brings it back" if row.state is State.CONDEMNED else ""

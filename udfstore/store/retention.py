@@ -4,18 +4,18 @@
 
 `keep 10` keeps the newest ten versions that name content, `keep 30d` those that were the tag's newest within the last
 30 days, `keep all` everything. The first rule whose pattern fits a tag is the one that counts; where none fits,
-everything is kept. The newest version and pinned ones are kept by every rule.
+everything is kept. The newest version is kept by every rule. Rules about snapshots say so: only a pattern that begins
+with `snapshots/` fits a tag below it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from udfstore.errors import UsageError
-from udfstore.model import Entry
-from udfstore.refs import Pattern
+from udfstore.refs import SNAPSHOTS, Pattern
 
 DAY = 86_400 * 1_000_000_000
 """A day in nanoseconds."""
@@ -45,8 +45,20 @@ class Rule:
             return cls(words[0])
         return cls(words[0], days=int(match[1])) if match[2] else cls(words[0], versions=int(match[1]))
 
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        kept = "all" if self.keeps_all else f"{self.days}d" if self.days is not None else str(self.versions)
+        return f"{self.pattern} keep {kept}"
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every version keeps its content."""
+        return self.versions is None and self.days is None
+
     def fits(self, tag: str) -> bool:
         """Whether the rule is about that tag."""
+        if tag.startswith(SNAPSHOTS) and not self.pattern.startswith(SNAPSHOTS):
+            return False
         return Pattern(self.pattern).fits(tag)
 
 
@@ -63,22 +75,32 @@ def rule_for(tag: str, rules: Iterable[Rule]) -> Rule:
     return next((rule for rule in (*rules, *BUILT_IN) if rule.fits(tag)), Rule("**"))
 
 
-def let_go(rule: Rule, history: Sequence[Entry], now_ns: int, pinned: Collection[int] = ()) -> list[Entry]:
-    """The entries of one tag that need not keep their content any longer, newest first.
+def floor(rule: Rule, history: Iterable[tuple[int, bool, int]], now_ns: int, *, ends: bool = False) -> int:
+    """The lowest version of a tag that keeps its content by a rule.
 
-    `history` is all of the tag's entries, newest first; `now_ns` the present time; `pinned` version numbers that never
-    go. Deletions hold nothing and are neither counted nor told.
+    `history` is version, whether it names content (else it is a deletion), and time of all versions, newest first, of
+    which only those are read that are kept; `now_ns` the present time. Deletions are not counted. `ends`: what was
+    before the last deletion is let go.
     """
-    gone: list[Entry] = []
-    counted = 0
+    if rule.keeps_all and not ends:
+        return 0
+    newest = deletions = 0
     replaced_ns: int | None = None
-    for entry in history:
-        newest = replaced_ns is None
-        if entry.id is not None:
-            counted += 1
-            over = rule.versions is not None and counted > rule.versions
-            old = rule.days is not None and replaced_ns is not None and now_ns - replaced_ns > rule.days * DAY
-            if (over or old) and not newest and entry.version not in pinned:
-                gone.append(entry)
-        replaced_ns = entry.time_ns
-    return gone
+    for version, names, time_ns in history:
+        newest = newest or version
+        if names:
+            # By numbers: versions may be missing that were removed one by one.
+            over = rule.versions is not None and newest - version - deletions >= rule.versions
+            if replaced_ns is not None and (over or _is_old(rule, max(replaced_ns, time_ns), now_ns)):
+                return version + 1
+        elif ends:
+            return version + 1
+        else:
+            deletions += 1
+        replaced_ns = time_ns
+    return 0
+
+
+def _is_old(rule: Rule, replaced_ns: int, now_ns: int) -> bool:
+    """Whether a version was replaced too long ago. By a clock that stood wrong, no earlier than it was made."""
+    return rule.days is not None and now_ns - replaced_ns > rule.days * DAY

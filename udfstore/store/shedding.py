@@ -32,11 +32,11 @@ from udfstore.store.groups import (
 )
 from udfstore.store.layout import Layout
 from udfstore.store.log import Head, groups_in, read_segment, start_of
-from udfstore.store.records import Part, Record, RecordError, decode
+from udfstore.store.records import Part, Record, RecordError, State, decode
 from udfstore.store.removal import Remover
 from udfstore.store.retention import AUTOMATIC
 from udfstore.store.upkeep import nothing
-from udfstore.store.view import BlobRow, State, View
+from udfstore.store.view import BlobRow, View
 
 REMEMBERED_NS = 3600 * 1_000_000_000
 """How long a record stays that tells nothing any more: its request may be repeated, for much longer than any client

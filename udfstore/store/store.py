@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from udfstore import admin
-from udfstore.calls import Delete, Deleted, Hold, Move, Moved, Noted, Release, Rollback, Saved, Untag, Used
+from udfstore.calls import Delete, Deleted, Hold, Move, Moved, Noted, Release, Rollback, Saved, Undeleted, Untag, Used
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
@@ -18,17 +18,18 @@ from udfstore.refs import Ref, Tag
 from udfstore.signing import NO_SIGNERS, Signers
 from udfstore.store import backup, changes, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
-from udfstore.store.changes import Change
+from udfstore.store.changes import SHOWN, Change
 from udfstore.store.committer import Judge, answer
 from udfstore.store.keeping import Gone
 from udfstore.store.limits import StoreLimits
 from udfstore.store.parts import Parts
 from udfstore.store.reads import Reads
-from udfstore.store.resolve import Resolved, check_size, resolve
+from udfstore.store.records import State
+from udfstore.store.resolve import Resolved, check_size, find_removed, resolve
 from udfstore.store.resumable import Uploads
 from udfstore.store.small import Elsewhere, Small
 from udfstore.store.upload import Upload, Yard, check_announced
-from udfstore.store.view import BlobRow, State
+from udfstore.store.view import BlobRow
 
 HASHING = 4
 """Threads that hash saves while they are written; more saves at once than that keep the cores busy anyway."""
@@ -273,8 +274,40 @@ class Store(Reads):
         with osfs.telling("looking at the free space"):
             return osfs.free_bytes(self.root)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether the free space nears its floor."""
+        return self.free_bytes() < 2 * self.limits.floor_bytes
+
+    def collect(
+        self, grace_s: int | None = None, *, now: bool = False, dry_run: bool = False
+    ) -> Iterator[list[admin.Garbage]]:
+        """Mark what nothing keeps, and remove what has been marked for the grace time; gives all of it, in batches.
+
+        Each batch is told when it is done; who goes on no further leaves the rest as it is. `grace_s`: another grace
+        time than the usual. `now`: files are unlinked at once. `dry_run`: nothing is changed.
+        """
+        if not dry_run:
+            self._check_writable()
+        yield from self._parts.collector.collect(grace_s, now=now, dry_run=dry_run)
+
+    def undelete(self, ref: Ref, author: Author) -> Undeleted:
+        """Bring removed content back, and what it links, while its file is in the trash.
+
+        Raises `NotFound`, `Gone`, `UsageError` as `resolve`; `Gone` when the file is unlinked.
+        """
+        self._check_writable()
+        with self._reads() as view:
+            id = find_removed(view, ref)
+            ids = [id, *view.links_of(id)]
+        self._parts.remover.bring_back(ids, author)
+        with self._reads() as view:
+            row = view.blob(id)
+            versions = tuple(entry.ref for entry in view.naming(id, SHOWN))
+            return Undeleted(id, row.size if row else 0, versions, view.naming_count(id) - len(versions))
+
     def sweep(self, now: bool = False) -> int:
-        """Unlink removed blobs whose time in the trash is over (`now`: all of them); says how many.
+        """Unlink removed blobs whose time in the trash is over (`now`, or short of room: all of them); says how many.
 
         What snapshots that were let go could not take along, because somebody wanted it, goes too; and resumable
         uploads without progress; and what tells of such snapshots leaves the log.
@@ -287,7 +320,7 @@ class Store(Reads):
         self.uploads.expire()
         self.let_go(()).result()
         try:
-            return self._parts.remover.sweep(self._parts.clock(), now)
+            return self._parts.remover.sweep(self._parts.clock(), now or self.is_short)
         finally:
             self._parts.shedder.shed(self._parts.clock())
 

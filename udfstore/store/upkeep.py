@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from udfstore.digest import BlobId
-from udfstore.model import Kind
+from udfstore.model import Author, Kind
 from udfstore.store.committer import HOUSE, Decision, Desk, Judge
-from udfstore.store.records import Record
+from udfstore.store.records import Record, State
 from udfstore.store.small import Elsewhere, Small
-from udfstore.store.view import State
 
 nothing = Decision((), lambda _: None)
 """No record, no answer."""
@@ -69,6 +68,19 @@ def rescue(id: BlobId) -> Judge:
     return decide
 
 
+def brought_back(ids: Sequence[BlobId], author: Author) -> Judge:
+    """Take back the removal of blobs whose files are in their places again."""
+
+    def decide(desk: Desk) -> Decision:
+        rows = [desk.catalog.view.blob(id) for id in ids]
+        blobs = tuple((row.id, row.size) for row in rows if row is not None and row.state is State.CONDEMNED)
+        if not blobs:
+            return nothing
+        return Decision((Record(Kind.RESCUE, desk.now_ns, author, blobs=blobs),), lambda _: None)
+
+    return decide
+
+
 def erased(ids: Sequence[BlobId]) -> Judge:
     """Note that the files of condemned blobs are unlinked."""
 
@@ -93,11 +105,13 @@ def verified(id: BlobId) -> Judge:
 
 
 def grace_anew(id: BlobId) -> Judge:
-    """Count a grace time from now, because the clock has stepped back behind its beginning."""
+    """Count the time in the trash from now, because the clock has stepped back behind its beginning."""
 
     def decide(desk: Desk) -> Decision:
-        desk.catalog.restart_grace(id, desk.now_ns)
-        return nothing
+        row = desk.catalog.view.blob(id)
+        if row is None or row.state is not State.CONDEMNED:
+            return nothing
+        return Decision((Record(Kind.CONDEMN, desk.now_ns, HOUSE, blobs=((id, row.size),)),), lambda _: None)
 
     return decide
 

@@ -5,8 +5,6 @@ A `View` is one SQLite connection seen as the store's nouns. It decides nothing 
 
 from __future__ import annotations
 
-import enum
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,25 +13,12 @@ from udfstore import tasks
 from udfstore.digest import DIGEST_BYTES, BlobId
 from udfstore.model import Entry, Event, Kind, Place
 from udfstore.refs import SNAPSHOTS, Prefix
+from udfstore.store.chores import Chores, range_of
 from udfstore.store.log import Head
-from udfstore.store.records import Record, Use, decode_author, decode_labels, decode_rest
+from udfstore.store.records import Record, State, Use, decode_author, decode_labels, decode_rest
 
 EVENT_SPAN = 10_000
 """Revisions that one look for events goes through at most, so that a watcher far behind never holds a thread long."""
-
-
-class State(enum.IntEnum):
-    """Where a blob is between here and gone."""
-
-    KEPT = 0
-    MARKED = 1
-    CONDEMNED = 2
-    ERASED = 3
-
-    @property
-    def here(self) -> bool:
-        """Whether its content can be had."""
-        return self <= State.MARKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +42,8 @@ _NO_SNAPSHOT = "WHERE id IS NOT NULL AND (tag < ? OR tag >= ?)"
 _BLOB = "SELECT id, size, saved_ns, verified_ns, state, state_ns FROM blobs"
 
 
-class View:
+class View(Chores):
     """The catalog through one connection."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
 
     def head(self) -> Head:
         """How far the log is applied."""
@@ -145,6 +127,15 @@ class View:
         query = "SELECT version, id FROM entries WHERE tag = ? AND version < ? ORDER BY version DESC"
         return ((version, BlobId(id) if id else None) for version, id in self.db.execute(query, (tag, below)))
 
+    def pace(self, tag: str) -> Iterator[tuple[int, bool, int]]:
+        """All versions of a tag, newest first: whether each names content, and its time."""
+        query = (
+            "SELECT e.version, e.id IS NOT NULL, r.time_ns FROM entries e JOIN records r ON r.revision = e.revision"
+            " WHERE e.tag = ? ORDER BY e.version DESC"
+        )
+        rows = self.db.execute(query, (tag,))
+        return ((version, bool(names), time_ns) for version, names, time_ns in rows)
+
     def history(self, tag: str, before: int | None, limit: int) -> list[Entry]:
         """Versions of a tag, newest first, below `before`."""
         return self._all(
@@ -156,7 +147,7 @@ class View:
         joined = _ENTRY.replace(
             "FROM entries e", "FROM tags t JOIN entries e ON e.tag = t.tag AND e.version = t.version"
         )
-        low, high = _range(prefix)
+        low, high = range_of(prefix)
         return self._all(
             f"{joined} WHERE t.tag > ? AND t.tag >= ? AND t.tag < ? AND t.id IS NOT NULL ORDER BY t.tag LIMIT ?",
             after,
@@ -168,12 +159,12 @@ class View:
     def versions_outside_snapshots(self, limit: int) -> list[tuple[str, int]]:
         """Live tags that are no snapshot's, by name, and the newest version of each."""
         query = f"SELECT tag, version FROM tags {_NO_SNAPSHOT} ORDER BY tag LIMIT ?"
-        return self.db.execute(query, (*_range(Prefix(SNAPSHOTS)), limit)).fetchall()
+        return self.db.execute(query, (*range_of(Prefix(SNAPSHOTS)), limit)).fetchall()
 
     def count_outside_snapshots(self) -> int:
         """How many tags those are."""
         query = f"SELECT count(*) FROM tags {_NO_SNAPSHOT}"
-        return int(self.db.execute(query, _range(Prefix(SNAPSHOTS))).fetchone()[0])
+        return int(self.db.execute(query, range_of(Prefix(SNAPSHOTS))).fetchone()[0])
 
     def naming(self, id: BlobId, limit: int, upto: int = 1 << 62) -> list[Entry]:
         """Entries that name a blob, newest first, of revisions up to `upto`."""
@@ -247,41 +238,6 @@ class View:
         )
         return [f"{tag}@{version}" for tag, version in self.db.execute(query, (id.raw, limit))]
 
-    # --- what may be shed ---
-
-    def states(self, id: BlobId) -> list[int]:
-        """Revisions of the records that gave a blob its states, oldest first."""
-        query = "SELECT revision FROM states WHERE id = ? ORDER BY revision"
-        return [revision for (revision,) in self.db.execute(query, (id.raw,))]
-
-    def named_at(self, id: BlobId) -> list[int]:
-        """Revisions of the entries that name a blob."""
-        return [revision for (revision,) in self.db.execute("SELECT revision FROM entries WHERE id = ?", (id.raw,))]
-
-    def snapshot_tags(self) -> list[tuple[str, int]]:
-        """Tags of snapshots, deleted ones too, and the newest version of each."""
-        query = "SELECT tag, version FROM tags WHERE tag >= ? AND tag < ?"
-        return self.db.execute(query, _range(Prefix(SNAPSHOTS))).fetchall()
-
-    def erased(self, tag: str, below: int, until_ns: int) -> Iterator[int]:
-        """Revisions of versions of a tag below that one, of content that was erased up to that time."""
-        rows = self.db.execute(
-            "SELECT e.revision FROM entries e JOIN blobs b ON b.id = e.id WHERE e.tag = ? AND e.version < ?"
-            f" AND b.state = {State.ERASED:d} AND b.state_ns <= ?",
-            (tag, below, until_ns),
-        )
-        return (revision for (revision,) in rows)
-
-    def recorded(self, first: int, last: int) -> list[int]:
-        """Those revisions from `first` to `last` that a record is known of, those with entries last."""
-        query = "SELECT revision FROM records WHERE revision BETWEEN ? AND ? ORDER BY kind = ?, revision"
-        return [revision for (revision,) in self.db.execute(query, (first, last, Kind.MOVE.value))]
-
-    def blobs_of(self, revision: int) -> tuple[tuple[BlobId, int], ...]:
-        """The blobs (ID, size) that the record of a revision gave a state."""
-        row = self.db.execute("SELECT rest FROM records WHERE revision = ?", (revision,)).fetchone()
-        return decode_rest(row[0])["blobs"] if row else ()
-
     # --- records ---------------------------------------------------------------------------------------------------
 
     def requested(self, request: bytes) -> tuple[int, Record] | None:
@@ -337,7 +293,7 @@ class View:
         """Whole revisions behind `since` that have matching entries, and the revision up to which all is told."""
         (newest,) = self.db.execute("SELECT revision FROM head").fetchone()
         until = min(newest, since + EVENT_SPAN)
-        low, high = _range(prefix)
+        low, high = range_of(prefix)
         rows = self.db.execute(
             f"{_ENTRY.replace('entries e', 'entries e INDEXED BY entries_revision')}"
             " WHERE e.revision > ? AND e.revision <= ? AND e.tag >= ? AND e.tag < ? ORDER BY e.revision, e.place",
@@ -364,15 +320,6 @@ class View:
 def split_links(raw: bytes) -> tuple[BlobId, ...]:
     """The IDs that lie one behind the other in a `links` column."""
     return tuple(BlobId(raw[n : n + DIGEST_BYTES]) for n in range(0, len(raw), DIGEST_BYTES))
-
-
-def _range(prefix: Prefix) -> tuple[str, str]:
-    """Tags t of the prefix are those with low <= t < high, by bytes."""
-    if not prefix.text:
-        return "", "\x7f"
-    if prefix.many:
-        return prefix.text, prefix.text[:-1] + chr(ord("/") + 1)
-    return prefix.text, prefix.text + "\0"
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -46,8 +46,7 @@ class Wanted:
     def leave(self, id: BlobId, now_ns: int) -> bool:
         """Whether content may be removed: nobody wanted it of late. From here on to `left`, nobody can."""
         with self._lock:
-            if now_ns - self._since.get(id, now_ns - WANTED_NS) < WANTED_NS:
-                self._refused.add(id)
+            if 0 <= now_ns - self._since.get(id, now_ns - WANTED_NS) < WANTED_NS:  # not from a clock that was ahead
                 return False
             self._since.pop(id, None)
             self._leaving.add(id)
@@ -59,7 +58,7 @@ class Wanted:
             self._leaving.clear()
 
     def postpone(self, ids: Iterable[BlobId]) -> None:
-        """These might go, but not in this step."""
+        """These might go with what snapshots kept, but not in this step."""
         with self._lock:
             self._refused.update(ids)
 
