@@ -237,11 +237,12 @@ class Upload(Incoming):
         size = self._announced[0]
         if self._small is not None or size is None:
             return False
-        try:
-            osfs.clone(self._fd, source)
-        except OSError:
-            return False
         with osfs.telling("sharing the blocks of a file"):
+            try:
+                osfs.clone(self._fd, source)
+            except OSError:
+                osfs.truncate(self._fd, 0)  # it may have come some way
+                return False
             self.size = min(size, os.fstat(self._fd).st_size)
             osfs.truncate(self._fd, self.size)
         self._digest = None
