@@ -211,11 +211,13 @@ def test_files_one_by_one_where_the_file_system_cannot_be_synced(
     save(store, b"goes on")
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_a_checkpoint_that_fails_both_ways_stops_writing_and_keeps_the_records(
-    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
+    """Once is enough: a second sync says that all is well, of files that the disk does not have."""
     id = save(store, b"kept")
-    with failing(monkeypatch, ("syncfs_at", "sync_file"), errno.EIO):
+    with failing(monkeypatch, ("syncfs_at", "sync_file"), error):
         with pytest.raises(ReadOnly, match="checkpoint"):
             settle(store)
         with pytest.raises(ReadOnly, match="checkpoint of the journal failed"):

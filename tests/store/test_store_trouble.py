@@ -27,7 +27,7 @@ from store_kit import (
 
 from udfstore.calls import Delete, Move, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Busy, Closing, Corrupt, InternalError, ReadOnly, UdfstoreError
+from udfstore.errors import Busy, Closing, Corrupt, InternalError, NoSpace, ReadOnly, UdfstoreError
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, catalog, osfs
 from udfstore.store import store as store_module
@@ -246,10 +246,13 @@ def test_a_touched_file_is_synced_before_a_save_relies_on_it(store: Store, monke
     assert synced == [str(path), str(path.parent)]
 
 
-def test_a_touched_file_that_cannot_be_synced_is_not_relied_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("error", "told"), [(errno.EIO, InternalError), (errno.ENOSPC, NoSpace)])
+def test_a_touched_file_that_cannot_be_synced_is_not_relied_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int, told: type[Exception]
+) -> None:
     id = save(store, b"x")
     os.utime(blob_path(store, id))
-    with failing(monkeypatch, ("fdatasync",), errno.EIO, once=True), pytest.raises(InternalError):
+    with failing(monkeypatch, ("fdatasync",), error, once=True), pytest.raises(told):
         store.present(id)
     assert store.present(id) is None, "a second sync would only say that all is well"
     save(store, b"x")
