@@ -149,12 +149,13 @@ def wreck(driver: Driver, ledger: Ledger) -> Path:
     assert len(ledger.moved) == 1
     place = driver.root.with_name("wreck")
     with Store(driver.root, limits=JOURNALED) as store:
-        lost, deleted = Small(BlobId.of(content(1)), content(1)), save(store, content(2))
-        store._yard.save_small(lost).result()
-        ledger.save(lost.id)
+        deleted = save(store, content(2))
         store.submit(Delete(Ref.of(deleted), request=b"deleted by wreck"), AUTHOR).result()
         ledger.remove(deleted)
         ledger.gone(deleted)
+        lost = Small(BlobId.of(content(1)), content(1))
+        store._yard.save_small(lost).result()  # behind the deletion, which has a checkpoint made
+        ledger.save(lost.id)
         end = store._parts.committer._log.head.end
         shutil.copytree(driver.root, place)
     (place / "blobs" / lost.id.hex[:2] / lost.id.hex).unlink()

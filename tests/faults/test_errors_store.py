@@ -15,17 +15,17 @@ import pytest
 from driver import Driver, check, check_rounds, note, put, wreck
 from fault_driver import JOURNALED, LIMITS, take_rounds
 from ledger import Ledger
-from strace import EVERY_CALL, FALLIBLE, SYNC_OR_SAID, Point, synced_again
+from strace import EVERY_CALL, FALLIBLE, SYNC_OR_SAID, Point, points, synced_again
 
 from udfstore.store import Store
 
 ERRORS = ("EIO", "ENOSPC", "EDQUOT")
 
 
-def failures(points: list[Point]) -> Iterator[tuple[int, Point, str]]:
-    """Numbered: the points, each with the errors to try at it."""
+def failures(calls: list[Point]) -> Iterator[tuple[int, Point, str]]:
+    """Numbered: the calls, each with the errors to try at it."""
     turn = cycle(ERRORS)
-    pairs = [(point, error) for point in points for error in (ERRORS if EVERY_CALL else [next(turn)])]
+    pairs = [(point, error) for point in calls for error in (ERRORS if EVERY_CALL else [next(turn)])]
     return ((number, point, error) for number, (point, error) in enumerate(pairs, 1))
 
 
@@ -46,11 +46,11 @@ def test_an_error_is_told_or_does_no_harm(driver: Driver, scenario: str, thread:
     ledger = Ledger()
     with Store(driver.root, limits=JOURNALED):
         pass
-    points, said = driver.record(scenario, thread, FALLIBLE)
+    every, said = driver.record(scenario, thread, FALLIBLE)
     note(ledger, said)
-    assert points
+    assert every
     told = 0
-    for number, point, error in failures(points):
+    for number, point, error in failures(every):
         said = driver.fail(scenario, number, thread, point, error)
         told += any(line.startswith("failed") for line in said)
         note(ledger, said)
@@ -62,9 +62,9 @@ def test_an_error_is_told_or_does_no_harm(driver: Driver, scenario: str, thread:
 @pytest.mark.parametrize("thread", ["main", "committer", "remover"])
 def test_an_error_in_a_snapshot_is_told_or_does_no_harm(driver: Driver, thread: str) -> None:
     take_rounds(driver.root, 12)
-    points, _ = driver.record("snapshot", thread, FALLIBLE)
+    every, _ = driver.record("snapshot", thread, FALLIBLE)
     newest = 13
-    for number, point, error in failures(points):
+    for number, point, error in failures(every):
         said = driver.fail("snapshot", number, thread, point, error)
         newest = max([newest, *(int(line.split()[1]) for line in said if line.startswith("taken"))])
         assert not synced_again(driver.trace)
@@ -75,9 +75,9 @@ def test_an_error_in_shedding_is_told_or_does_no_harm(driver: Driver) -> None:
     take_rounds(driver.root, 160)
     whole = driver.root.with_name("whole")
     put(driver.root, whole)
-    points, _ = driver.record("shed", "main", FALLIBLE)
+    every, _ = driver.record("shed", "main", FALLIBLE)
     left = check_rounds(driver.root, 160)
-    for number, point, error in failures(points if EVERY_CALL else points[::2]):
+    for number, point, error in failures(every if EVERY_CALL else every[::2]):
         put(whole, driver.root)
         driver.fail("shed", number, "main", point, error)
         assert not synced_again(driver.trace)
@@ -88,8 +88,9 @@ def test_an_error_in_a_start_is_told_or_does_no_harm(driver: Driver) -> None:
     ledger = Ledger()
     place = wreck(driver, ledger)
     put(place, driver.root)
-    points, _ = driver.record("start", "main", FALLIBLE)
-    for number, point, error in failures(points if EVERY_CALL else points[::2]):
+    every, _ = driver.record("start", "main", FALLIBLE)
+    put_in_place = points(driver.trace, re.compile(r"pwrite64\(\d+<[^>]*/catalog\.new>"))[-6:]
+    for number, point, error in failures(every if EVERY_CALL else [*every[::12], *put_in_place]):
         if number % 2:  # else go on with what the last failure left
             put(place, driver.root)
         driver.fail("start", number, "main", point, error)
@@ -100,11 +101,11 @@ def test_an_error_in_a_start_is_told_or_does_no_harm(driver: Driver) -> None:
 def test_a_failed_sync_of_the_log_ends_writing(driver: Driver) -> None:
     with Store(driver.root, limits=LIMITS):
         pass
-    points, _ = driver.record("change", "committer", re.compile(r"fdatasync\(\d+<.*/root/log/\d+>"))
-    assert points
+    syncs, _ = driver.record("change", "committer", re.compile(r"fdatasync\(\d+<.*/root/log/\d+>"))
+    assert syncs
     check(Ledger(), driver.root)  # its end folds the catalog's journal: each child begins like the first one
     for number, error in enumerate(ERRORS, 1):
-        said = driver.fail("change", number, "committer", points[0], error)
+        said = driver.fail("change", number, "committer", syncs[0], error)
         failed, refused = said[-2:]
         check(Ledger(), driver.root)
         assert failed.startswith("failed: the store takes no writes: writing the log failed")
@@ -120,12 +121,12 @@ def test_no_acknowledgement_follows_a_failed_sync(driver: Driver, scenario: str,
     ledger = Ledger()
     with Store(driver.root, limits=LIMITS):
         pass
-    points, acknowledged = driver.record(scenario, thread, SYNC_OR_SAID)
-    assert any(name != "write" for name, _ in points)
+    every, acknowledged = driver.record(scenario, thread, SYNC_OR_SAID)
+    assert any(name != "write" for name, _ in every)
     kinds = [line.split()[0] for line in acknowledged]
     note(ledger, acknowledged)
     check(ledger, driver.root)  # its end folds the catalog's journal: each child begins like the first one
-    for number, point in enumerate(points, 1):
+    for number, point in enumerate(every, 1):
         if point[0] == "write":
             said += 1
             continue

@@ -72,7 +72,11 @@ def refused(error: OSError) -> bool:
 def create(path: Path, mode: int = 0o600) -> int:
     """A descriptor to write a file that did not exist (`FileExistsError` if it did)."""
     fd = os.open(path, _CREATE, mode)
-    os.fchmod(fd, mode)  # the umask may have taken bits away
+    try:
+        os.fchmod(fd, mode)  # the umask may have taken bits away
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

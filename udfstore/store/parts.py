@@ -94,7 +94,7 @@ class Parts:
             self._release = undo.pop_all()
 
     def _recover(self, log: FileLog, say: Callable[[str], None], undo: contextlib.ExitStack) -> str:
-        with osfs.telling(f"opening {self.layout.root}"):
+        with osfs.telling(f"opening {self.layout.root}"), start.telling():
             # Names that a killed process left become durable before anybody relies on them.
             osfs.syncfs(self.layout.root)
             start.empty_staging(self.layout)
