@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,30 +79,29 @@ class Calls:
         for _ in range(more):
             assert self._came.acquire(timeout=SECONDS)
 
-    def patient(self, chance: random.Random) -> list[Read | Move]:
+    def patient(self, store: udfstore.Store, chance: random.Random) -> list[Read | Move]:
         """The library's client: it repeats what a kill cut off, and hears in the end what came of it."""
         history: list[Read | Move] = []
         seen = 0
-        with udfstore.connect(self._socket) as store:
-            for _ in range(CALLS):
-                self._came.release()
-                id, expected, began = chance.choice(self._blobs), chance.choice((None, seen)), time.monotonic()
-                if chance.random() < 0.5:
-                    saw: State = NEVER
-                    try:
-                        entry = store.get_tag(self._tag)
-                        saw = entry.version, entry.id
-                    except NotFound:
-                        pass
-                    history.append(Read(saw, began, time.monotonic()))
-                    seen = saw[0]
-                    continue
+        for _ in range(CALLS):
+            self._came.release()
+            id, expected, began = chance.choice(self._blobs), chance.choice((None, seen)), time.monotonic()
+            if chance.random() < 0.5:
+                saw: State = NEVER
                 try:
-                    version = store.tag(self._tag, id, expected_version=expected).version
-                except Conflict:
-                    version = 0
-                history.append(Move(id, expected, version, began, time.monotonic()))
-                seen = version or seen
+                    entry = store.get_tag(self._tag)
+                    saw = entry.version, entry.id
+                except NotFound:
+                    pass
+                history.append(Read(saw, began, time.monotonic()))
+                seen = saw[0]
+                continue
+            try:
+                version = store.tag(self._tag, id, expected_version=expected).version
+            except Conflict:
+                version = 0
+            history.append(Move(id, expected, version, began, time.monotonic()))
+            seen = version or seen
         return history
 
     def impatient(self, chance: random.Random) -> list[Read | Move]:
@@ -133,8 +134,10 @@ def test_calls_about_a_tag_have_an_order(own_server: ServerProcess) -> None:
     chance = random.Random(0)
     for number in range(HISTORIES):
         calls = Calls(own_server.socket, f"t/{number}")
-        clients: list[Client] = [calls.patient] * 4 + [calls.impatient] * 2
-        with ThreadPoolExecutor(len(clients)) as pool:
+        with ExitStack() as stack:
+            stores = [stack.enter_context(udfstore.connect(own_server.socket)) for _ in range(4)]
+            clients: list[Client] = [*(partial(calls.patient, store) for store in stores), *[calls.impatient] * 2]
+            pool = stack.enter_context(ThreadPoolExecutor(len(clients)))
             futures = [pool.submit(client, random.Random(chance.random())) for client in clients]
             for _ in range(KILLS):
                 calls.wait_for(chance.randint(1, CALLS * len(clients) // KILLS))

@@ -257,3 +257,14 @@ def test_a_touched_file_that_cannot_be_synced_is_not_relied_on(
     assert store.present(id) is None, "a second sync would only say that all is well"
     save(store, b"x")
     assert store.present(id) == 1
+
+
+def test_a_store_that_cannot_note_its_end_closes_all_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(root)
+    move(store, "t", save(store, b"x"))
+    store._parts.committer._log.close()
+    with failing(monkeypatch, ("open_update",), errno.EIO):
+        store.close()
+    with open_store(root) as store:
+        assert store.problem == ""
+        assert read(store, "t") == b"x"
