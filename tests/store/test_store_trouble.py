@@ -268,3 +268,13 @@ def test_a_store_that_cannot_note_its_end_closes_all_the_same(root: Path, monkey
     with open_store(root) as store:
         assert store.problem == ""
         assert read(store, "t") == b"x"
+
+
+def test_a_sweep_ends_where_a_folder_is_in_doubt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (b"1", b"2"):
+        delete(store, save(store, content))
+    with failing(monkeypatch, ("fsync_folder",), errno.EIO) as count:
+        with pytest.raises(InternalError):
+            store.sweep(now=True)
+        assert count() == 1, "a second sync would only say that all is well"
+    assert "syncing" in store.problem
