@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +37,8 @@ AUTHOR = Author("local")
 
 
 def say(line: str) -> None:
-    osfs.write(1, memoryview(f"{line}\n".encode()))
+    with suppress(OSError):  # an error that was meant for another call: then nothing was acknowledged
+        osfs.write(1, memoryview(f"{line}\n".encode()))
 
 
 def wait_for_go() -> None:
