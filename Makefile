@@ -61,7 +61,7 @@ bench: $(READY) ## measure, each figure beside its floor
 curves: $(READY) ## draw how cost grows with size, clients and age into docs/images
 	$(BIN)/python -m tests.bench.curves
 
-crash: $(READY) ## the long form of the kill and power-loss tests
+crash: $(READY) ## the long form of the tests with kills, errors and power cuts
 	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0
 
 fuzz: $(READY) ## frames and sessions, a minute each, with atheris

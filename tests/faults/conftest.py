@@ -3,9 +3,11 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from driver import Driver
 from logdisk import lacking, private_mounts, with_disks
 
 
@@ -31,3 +33,10 @@ def apart(_process: ProcessPoolExecutor) -> Callable[..., Any]:
         return _process.submit(with_disks, body, filesystem, *arguments).result()
 
     return call
+
+
+@pytest.fixture
+def driver(folder: Path) -> Iterator[Driver]:
+    driver = Driver(folder / "root")
+    yield driver
+    driver.close()

@@ -26,7 +26,7 @@ from typing import NamedTuple, TypeVar
 PLACE = Path("/mnt")
 """Where the work is done: a folder that every system has, behind which `private_mounts` puts memory."""
 
-_PROGRAM, _DISKS = PLACE / "logdisk", PLACE / "disks"
+_PROGRAM, DISKS = PLACE / "logdisk", PLACE / "disks"
 
 MIB = 1 << 20
 
@@ -78,22 +78,22 @@ def private_mounts() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if libc.unshare(_CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare failed")
-    _run("mount", "--make-rprivate", "/")
-    _run("mount", "-t", "tmpfs", "power-loss", PLACE)
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "tmpfs", "power-loss", PLACE)
     flags = ["pkg-config", "--cflags", "--libs", "fuse3"]
     fuse = subprocess.run(flags, check=True, capture_output=True, text=True).stdout.split()
     source = Path(__file__).with_suffix(".c")
-    _run("gcc", "-O1", "-Wall", "-Wextra", "-Werror", source, "-o", _PROGRAM, *fuse)
-    _DISKS.mkdir()
+    run("gcc", "-O1", "-Wall", "-Wextra", "-Werror", source, "-o", _PROGRAM, *fuse)
+    DISKS.mkdir()
 
 
 def with_disks(body: Callable[..., _Result], *arguments: object) -> _Result:
     """Call a body that makes disks; they are gone when it is done."""
-    _run("mount", "-t", "tmpfs", "power-loss", _DISKS)
+    run("mount", "-t", "tmpfs", "power-loss", DISKS)
     try:
         return body(*arguments)
     finally:
-        _run("umount", "--lazy", _DISKS)  # with whatever a body that failed left mounted below
+        run("umount", "--lazy", DISKS)  # with whatever a body that failed left mounted below
 
 
 class Record(NamedTuple):
@@ -136,9 +136,9 @@ class Disk:
             assert server.stdout is not None
             if server.stdout.readline() != b"ready\n":
                 raise RuntimeError("logdisk did not start")
-            stack.callback(_run, "umount", "--lazy", self._fuse)  # the loop device may hold it a little longer
-            _run("mount", "-o", "loop", self._fuse / "disk", self._mounted)
-            stack.callback(_run, "umount", self._mounted)
+            stack.callback(run, "umount", "--lazy", self._fuse)  # the loop device may hold it a little longer
+            run("mount", "-o", "loop", self._fuse / "disk", self._mounted)
+            stack.callback(run, "umount", self._mounted)
             yield self._mounted
 
     def position(self) -> int:
@@ -156,7 +156,7 @@ class Disk:
         for.
         """
         log = self.log()
-        with tempfile.TemporaryDirectory(dir=_DISKS) as folder:
+        with tempfile.TemporaryDirectory(dir=DISKS) as folder:
             durable, disk = Path(folder, "durable"), Disk(Path(folder))
             _copy(self.image, durable)
             done = 0
@@ -177,12 +177,17 @@ class Disk:
 
 def new_disk(filesystem: str) -> Disk:
     """An empty disk with that file system."""
-    size, make = FILESYSTEMS[filesystem]
-    disk = Disk(Path(tempfile.mkdtemp(dir=_DISKS)))
-    with disk.image.open("wb") as image:
-        image.truncate(size)
-    _run(*make, disk.image)
+    disk = Disk(Path(tempfile.mkdtemp(dir=DISKS)))
+    make_image(filesystem, disk.image)
     return disk
+
+
+def make_image(filesystem: str, path: Path) -> None:
+    """A file with an empty file system of that kind."""
+    size, make = FILESYSTEMS[filesystem]
+    with path.open("wb") as image:
+        image.truncate(size)
+    run(*make, path)
 
 
 def _records(log: bytes) -> Iterator[Record]:
@@ -209,10 +214,10 @@ def _apply(image: Path, pieces: Iterable[tuple[int, memoryview]]) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    _run("cp", "--sparse=always", source, target)
+    run("cp", "--sparse=always", source, target)
 
 
-def _run(*words: str | Path) -> None:
+def run(*words: str | Path) -> None:
     """Run a program that says nothing when it is done; raises what it says otherwise."""
     done = subprocess.run([*map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -87,8 +87,11 @@ def history_of(store: Store, tag: Tag) -> list[Entry]:
 
 def save(store: Store, data: bytes) -> BlobId:
     upload = store.upload()
-    upload.write(data)
-    return upload.commit()[0]
+    try:
+        upload.write(data)
+        return upload.commit()[0]
+    finally:
+        upload.abort()
 
 
 def move(store: Store, id: BlobId, tag: Tag = TAG, links: tuple[BlobId, ...] = ()) -> int:

@@ -27,9 +27,15 @@ CHANGING = re.compile(
 ANY = re.compile(r"(?!read\(0\b|exit|[^(]* )\w+\(")
 """Lines about calls, but for those by which the driver waits for its go and ends."""
 
+FALLIBLE = re.compile(rf"(?!write\(1\b)({CHANGING.pattern}|close\(\d+<[^>]*/root/(?!catalog))")
+"""Lines about calls in which the disk may fail."""
+
 SYNC_OR_SAID = re.compile(r"(f(data)?sync\((?!.*(/root|/catalog\.db(-\w+)?)>)|syncfs\(|write\(1\b)")
 """Lines about acknowledgements, and about syncs, but for those of the catalog and the folder it lies in: the log can
 make it again."""
+
+_LASTING = re.compile(r"/root$|/journal/|/(journal|log|staging|uploads|trash|quarantine|blobs(/..)?)$")
+"""Folders, and the journal."""
 
 Point = tuple[str, int]
 """A system call's name, and the how many-th of that name in its thread."""
@@ -67,14 +73,34 @@ def points(trace: Path, which: re.Pattern[str]) -> list[Point]:
 
 def killing(point: Point) -> list[str]:
     """Options of strace to kill the process when a thread enters that call."""
-    return _injecting(point, "signal=KILL")
-
-
-def failing(point: Point) -> list[str]:
-    """Options of strace to let that call fail as it does when the disk does; it is not made."""
-    return _injecting(point, "error=EIO")
-
-
-def _injecting(point: Point, what: str) -> list[str]:
     name, count = point
-    return ["-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:{what}:when={count}"]
+    return ["-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={count}"]
+
+
+def failing(point: Point, error: str) -> list[str]:
+    """Options of strace to let that call fail with an error, as it does when the disk does; it is not made.
+
+    That call and all syncs of files and folders are traced.
+    """
+    name, count = point
+    return ["-e", f"trace=fsync,fdatasync,unlink,{name}", "-e", f"inject={name}:error={error}:when={count}"]
+
+
+def synced_again(trace: Path) -> set[str]:
+    """Files that were synced after a sync of theirs had failed, but for the catalog, which the log can make again.
+
+    Where the disk was only full, folders and the journal do not count: names are not lost by that, and whatever is
+    synced next in a segment of the journal was written anew.
+    """
+    failed: set[str] = set()
+    again: set[str] = set()
+    for line in trace.read_text().splitlines():
+        unlinked = re.match(r'unlink\("(.*)"\) += 0', line)
+        if unlinked:
+            failed.discard(unlinked[1])  # what has the name from here on is another file
+        sync = re.match(r"f(?:data)?sync\(\d+<(?!.*/catalog\.)(.*?)(?:\(deleted\))?>\) += (.*)", line)
+        if sync and sync[1] in failed:
+            again.add(sync[1])
+        elif sync and sync[2].startswith("-1") and ("EIO" in sync[2] or not _LASTING.search(sync[1])):
+            failed.add(sync[1])
+    return again

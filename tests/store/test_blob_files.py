@@ -61,6 +61,21 @@ def test_blocks_that_cannot_be_shared_are_not_taken(store: Store) -> None:
     assert upload.commit() == (BlobId.of(data), False)
 
 
+def test_blocks_of_a_sharing_that_failed_midway_are_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks_off(fd: int, source: int) -> None:
+        os.pwrite(fd, bytes(2 << 20), 0)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(osfs, "clone", breaks_off)
+    data = os.urandom(1 << 20)
+    upload = store.upload(size=len(data))
+    with Path("/dev/null").open("rb") as file:
+        assert not upload.clone(file.fileno())
+    upload.write(data)
+    id, _ = upload.commit()
+    assert store.verify(id).size == len(data)
+
+
 def test_what_was_in_flight_is_forgotten_at_the_start(root: Path) -> None:
     store = open_store(root)
     store.upload().write(b"half")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,21 @@ def test_a_damaged_catalog_is_made_again(filled: Path, place: int) -> None:
         data[n : n + 100] = b"\xff" * 100
     path.write_bytes(data)
     with open_store(filled) as store:
+        assert picture(store) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda data: b"", lambda data: bytes(len(data)), lambda data: data[: len(data) // 2], lambda data: data + data],
+    ids=["empty", "zeroed", "short", "grown"],
+)
+def test_a_catalog_that_is_not_what_was_written(filled: Path, change: Callable[[bytes], bytes]) -> None:
+    with open_store(filled) as store:
+        before = picture(store)
+    path = filled / "catalog.db"
+    path.write_bytes(change(path.read_bytes()))
+    with open_store(filled) as store:
+        assert store.problem == ""
         assert picture(store) == before
 
 

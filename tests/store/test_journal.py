@@ -211,11 +211,13 @@ def test_files_one_by_one_where_the_file_system_cannot_be_synced(
     save(store, b"goes on")
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_a_checkpoint_that_fails_both_ways_stops_writing_and_keeps_the_records(
-    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    root: Path, store: Store, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
+    """Once is enough: a second sync says that all is well, of files that the disk does not have."""
     id = save(store, b"kept")
-    with failing(monkeypatch, ("syncfs_at", "sync_file"), errno.EIO):
+    with failing(monkeypatch, ("syncfs_at", "sync_file"), error):
         with pytest.raises(ReadOnly, match="checkpoint"):
             settle(store)
         with pytest.raises(ReadOnly, match="checkpoint of the journal failed"):
@@ -252,6 +254,22 @@ def test_what_was_never_synced_comes_back(
         upload.write(b"content 3")
         assert upload.commit() == (ids[3], True)
     assert any("40 small blobs were not on disk yet" in line for line in said)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_it_comes_back_where_the_log_has_rot_too(root: Path, store: Store, damage: Callable[[Path], None]) -> None:
+    """What is read must be right, also from a store that takes no writes; log and catalog stay as they are."""
+    ids = [save(store, b"content %d" % n) for n in range(3)]
+    move(store, "t", ids[0])
+    lose_power(store, damage)
+    log = root / "log" / "00000001"
+    log.write_bytes(log.read_bytes().replace(b'"t"', b'"u"', 1))
+    rotten = log.read_bytes()
+    with open_store(root, limits=JOURNALED) as again:
+        assert "was committed, but its group is damaged" in again.problem
+        assert [read(again, id) for id in ids] == [b"content %d" % n for n in range(3)]
+        assert read(again, "t") == b"content 0"
+    assert log.read_bytes() == rotten
 
 
 def test_a_start_that_is_broken_off_is_begun_again(root: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

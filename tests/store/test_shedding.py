@@ -37,6 +37,7 @@ from udfstore.model import Kind
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import Store, osfs, shedding
 from udfstore.store.format import parse
+from udfstore.store.groups import SEGMENT_HEAD_BYTES
 from udfstore.store.layout import Layout
 from udfstore.store.log import Head, read_groups, read_segment
 
@@ -542,6 +543,15 @@ def test_a_segment_that_is_damaged_is_left_alone(aged: Path, clock: Clock) -> No
         assert path.read_bytes() == damaged
         assert segments(aged)[2].stat().st_size < TINY.segment_bytes / 2, "the others have shed"
         assert not any(blob_path(store, BlobId.of(b"state %d" % n)).exists() for n in range(1, 51))
+
+
+def test_a_segment_with_a_damaged_beginning_does_not_keep_the_others(aged: Path, clock: Clock) -> None:
+    flip(segments(aged)[1], SEGMENT_HEAD_BYTES)
+    with open_store(aged, clock=clock, limits=TINY) as store:
+        for _ in range(2):
+            with pytest.raises(Corrupt, match="log 00000002: no group begins here"):
+                store.sweep()
+        assert segments(aged)[2].stat().st_size < TINY.segment_bytes / 2, "the others have shed"
 
 
 def test_a_missing_segment_is_rot_still(shed: Path, clock: Clock) -> None:

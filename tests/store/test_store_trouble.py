@@ -27,7 +27,7 @@ from store_kit import (
 
 from udfstore.calls import Delete, Move, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Busy, Closing, Corrupt, InternalError, ReadOnly, UdfstoreError
+from udfstore.errors import Busy, Closing, Corrupt, InternalError, NoSpace, ReadOnly, UdfstoreError
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, catalog, osfs
 from udfstore.store import store as store_module
@@ -246,11 +246,35 @@ def test_a_touched_file_is_synced_before_a_save_relies_on_it(store: Store, monke
     assert synced == [str(path), str(path.parent)]
 
 
-def test_a_touched_file_that_cannot_be_synced_is_not_relied_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("error", "told"), [(errno.EIO, InternalError), (errno.ENOSPC, NoSpace)])
+def test_a_touched_file_that_cannot_be_synced_is_not_relied_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int, told: type[Exception]
+) -> None:
     id = save(store, b"x")
     os.utime(blob_path(store, id))
-    with failing(monkeypatch, ("fdatasync",), errno.EIO, once=True), pytest.raises(InternalError):
+    with failing(monkeypatch, ("fdatasync",), error, once=True), pytest.raises(told):
         store.present(id)
     assert store.present(id) is None, "a second sync would only say that all is well"
     save(store, b"x")
     assert store.present(id) == 1
+
+
+def test_a_store_that_cannot_note_its_end_closes_all_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(root)
+    move(store, "t", save(store, b"x"))
+    store._parts.committer._log.close()
+    with failing(monkeypatch, ("open_update",), errno.EIO):
+        store.close()
+    with open_store(root) as store:
+        assert store.problem == ""
+        assert read(store, "t") == b"x"
+
+
+def test_a_sweep_ends_where_a_folder_is_in_doubt(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (b"1", b"2"):
+        delete(store, save(store, content))
+    with failing(monkeypatch, ("fsync_folder",), errno.EIO) as count:
+        with pytest.raises(InternalError):
+            store.sweep(now=True)
+        assert count() == 1, "a second sync would only say that all is well"
+    assert "syncing" in store.problem

@@ -291,7 +291,7 @@ class Appender(Incoming):
             return hash_read(self._read, self.size)
 
     def _read(self, offset: int, length: int) -> bytes:
-        part = os.pread(self._fd, length, offset)
+        part = osfs.pread(self._fd, offset, length)
         if len(part) < length:
             raise Corrupt("the file of the upload was cut off from outside", expected=self.size)
         return part

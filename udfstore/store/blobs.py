@@ -46,15 +46,11 @@ class BlobFile:
         Raises `Corrupt` when the file is shorter than the blob.
         """
         length = max(0, min(length, self.size - offset))
-        parts: list[bytes] = []
         with osfs.telling(f"reading blob {self.id.short}"):
-            while length:
-                part = os.pread(self._fd, length, offset)
-                if not part:
-                    raise Corrupt(f"the file of blob {self.id} is cut off", expected=self.size, got=offset)
-                parts.append(part)
-                offset, length = offset + len(part), length - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            data = osfs.pread(self._fd, offset, length)
+        if len(data) < length:
+            raise Corrupt(f"the file of blob {self.id} is cut off", expected=self.size, got=offset + len(data))
+        return data
 
     def pread_nowait(self, offset: int, length: int) -> bytes | None:
         """As `pread` within the blob, of what the kernel has at hand; None: that needs the disk."""
@@ -270,9 +266,8 @@ class Files:
     def _sync_again(self, file: BlobFile) -> None:
         try:
             osfs.fdatasync(file.fileno())
-        except OSError as error:
-            if not osfs.refused(error):  # the next sync would say that all is well
-                self.quarantine(file.id)
+        except OSError:
+            self.quarantine(file.id)  # the next sync would say that all is well
             raise
         self._sync_folder(file.path.parent)
 

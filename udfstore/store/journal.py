@@ -209,7 +209,7 @@ class Journal:
                     osfs.pwrite(segment.fd, memoryview(EMPTY), 0)
                     osfs.fdatasync(segment.fd)
             except OSError as error:
-                if osfs.refused(error):  # above all for want of descriptors: nothing is lost, and it may pass
+                if osfs.scarce(error):  # nothing is lost, and it may pass
                     with self._state:
                         self._due = time.monotonic() + self._delay
                         if not self._stopping:

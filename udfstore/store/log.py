@@ -287,7 +287,9 @@ class FileLog:
         self._use(number)
         if offset + length > self._size:
             number, offset = number + 1, SEGMENT_HEAD_BYTES
-            if not self._layout.segment(number).exists():
+            with osfs.telling("opening the log"):
+                there = self._layout.segment(number).exists()
+            if not there:
                 raise NoSpace("the log is full and the disk has no room for its next segment; reads and removals go on")
             self._use(number)
         return number, offset
@@ -304,10 +306,11 @@ class FileLog:
     def prepare(self) -> None:
         """Preallocate the next segment before the present one is half full, so that an append never needs space."""
         following = self._layout.segment(self.head.segment + 1)
-        if 2 * self.head.end + self._limits.group_bytes <= self._limits.segment_bytes or following.exists():
+        if 2 * self.head.end + self._limits.group_bytes <= self._limits.segment_bytes:
             return
         try:
-            self._make_segment(self.head.segment + 1)
+            if not following.exists():
+                self._make_segment(self.head.segment + 1)
         except OSError as error:
             told = f"the next segment of the log cannot be made: {error.strerror or error}"
             if not osfs.refused(error):

@@ -55,10 +55,16 @@ def full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def scarce(error: OSError) -> bool:
+    """Whether a call failed only for want of descriptors."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)
+
+
 def refused(error: OSError) -> bool:
     """Whether a call was refused for a reason that passes or that people mend (space, limits, rights).
 
-    Anything else, above all EIO, means that the disk may have lost what it was given.
+    Anything else, above all EIO, means that the disk may have lost what it was given; and so does any error of a sync
+    of content: what a full disk did not take is gone from memory, too, and the next sync says that all is well.
     """
     return error.errno in _KINDS
 
@@ -66,7 +72,11 @@ def refused(error: OSError) -> bool:
 def create(path: Path, mode: int = 0o600) -> int:
     """A descriptor to write a file that did not exist (`FileExistsError` if it did)."""
     fd = os.open(path, _CREATE, mode)
-    os.fchmod(fd, mode)  # the umask may have taken bits away
+    try:
+        os.fchmod(fd, mode)  # the umask may have taken bits away
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 
@@ -91,6 +101,15 @@ def pwrite(fd: int, data: memoryview, offset: int) -> None:
     while data:
         done = os.pwrite(fd, data, offset)
         data, offset = data[done:], offset + done
+
+
+def pread(fd: int, offset: int, length: int) -> bytes:
+    """Bytes at an offset, fewer only where the file ends."""
+    parts: list[bytes] = []
+    while length and (part := os.pread(fd, length, offset)):
+        parts.append(part)
+        offset, length = offset + len(part), length - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def allocate(fd: int, size: int) -> None:
@@ -228,7 +247,12 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file of this content, durable but for its name; one that is there is overwritten."""
     fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        write(fd, memoryview(content))
-        fdatasync(fd)
-    finally:
-        close(fd)
+        try:
+            write(fd, memoryview(content))
+            fdatasync(fd)
+        finally:
+            close(fd)
+    except OSError:
+        with contextlib.suppress(OSError):  # the next try shall begin with another file
+            unlink(path)
+        raise

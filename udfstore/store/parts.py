@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from udfstore.digest import BlobId
-from udfstore.errors import NotFound, ReadOnly
+from udfstore.errors import NotFound, UdfstoreError
 from udfstore.signing import Signers
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
@@ -100,7 +100,7 @@ class Parts:
             self._release = undo.pop_all()
 
     def _recover(self, log: FileLog, say: Callable[[str], None], undo: contextlib.ExitStack) -> str:
-        with osfs.telling(f"opening {self.layout.root}"):
+        with osfs.telling(f"opening {self.layout.root}"), start.telling():
             # Names that a killed process left become durable before anybody relies on them.
             osfs.syncfs(self.layout.root)
             start.empty_staging(self.layout)
@@ -152,10 +152,10 @@ class Parts:
         with self._release:
             if not self.committer.problem:
                 # Behind it every deletion has handed its file to the remover, which may itself need the committer.
-                with contextlib.suppress(ReadOnly):
+                with contextlib.suppress(UdfstoreError):
                     self.committer.call(lambda _: upkeep.nothing)
             self.remover.close()
             if not self.committer.problem and self.committer.revision != self._opened_at:
-                with contextlib.suppress(ReadOnly):
+                with contextlib.suppress(UdfstoreError):  # the next start finds an end that is not clean, and judges
                     self.committer.call(upkeep.closed)
             self.committer.stop()

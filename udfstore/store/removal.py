@@ -143,14 +143,15 @@ class Remover:
     def sweep(self, now_ns: int, now: bool) -> int:
         """Unlink what was condemned at least the grace time ago (`now`: all of it); says how many blobs.
 
-        One that cannot be removed does not keep the others; the first error is raised at the end.
+        One that cannot be removed does not keep the others, unless the store takes no writes for it; the first error is
+        raised at the end.
         """
         with self._catalog.reading() as view:
             leaving = view.condemned()
         count = 0
         errors: list[UdfstoreError] = []
         for row in leaving:
-            if self.stopped:
+            if self.stopped or self._committer.problem:
                 break
             try:
                 if row.state_ns > now_ns:

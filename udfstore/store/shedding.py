@@ -69,8 +69,8 @@ class Shedder:
         self._catalog, self._committer, self._remover = catalog, committer, remover
         self._require = require
         self._lock = threading.Lock()
-        self._firsts: list[int] = []
-        """The first revision of each segment behind which there is another; it stays when the segment sheds."""
+        self._firsts: dict[int, int] = {}
+        """The first revision of each segment; it stays when the segment sheds."""
 
     def shed(self, now_ns: int) -> None:
         """Look for segments that are worth it, and let them shed.
@@ -79,7 +79,7 @@ class Shedder:
         """
         until_ns, errors = now_ns - REMEMBERED_NS, list[UdfstoreError]()
         with self._lock:
-            for number, moves in sorted(self._found(until_ns).items()):
+            for number, moves in sorted(self._found(until_ns, errors).items()):
                 if self._remover.stopped:
                     break
                 try:
@@ -91,17 +91,26 @@ class Shedder:
         if errors:
             raise errors[0]
 
-    def _found(self, until_ns: int) -> Counter[int]:
-        """How many moves of versions that were let go and erased each segment has."""
+    def _found(self, until_ns: int, errors: list[UdfstoreError]) -> Counter[int]:
+        """How many moves of versions that were let go and erased each segment has.
+
+        Those of a segment whose beginning cannot be read count for the one before, which sheds nothing then.
+        """
         with self._catalog.reading() as view:
             last = view.head().segment
             if last == 1:
                 return Counter()
-            while len(self._firsts) < last:
-                self._firsts.append(self._first(len(self._firsts) + 1))
+            for number in range(1, last + 1):
+                try:
+                    self._firsts[number] = self._firsts.get(number) or self._first(number)
+                except UdfstoreError as error:
+                    errors.append(error)
+            known = sorted(self._firsts)
+            firsts = [self._firsts[number] for number in known]
             tags = [(tag, newest) for tag, newest in view.snapshot_tags() if AUTOMATIC.fits(tag)]
             erased = (revision for tag, newest in tags for revision in view.erased(tag, newest, until_ns))
-            numbers = (bisect_right(self._firsts, revision) for revision in erased)
+            places = (bisect_right(firsts, revision) for revision in erased)
+            numbers = (known[place - 1] for place in places if place)
             return Counter(number for number in numbers if number < last)
 
     def _first(self, number: int) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from udfstore.digest import BlobId
@@ -28,10 +29,21 @@ def empty_staging(layout: Layout) -> None:
             osfs.unlink(path)
 
 
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Turn any error of SQLite in the body into the one that a caller is given."""
+    try:
+        yield
+    except (sqlite3.Error, Unusable) as error:
+        number = errno.ENOSPC if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL else 0
+        raise osfs.told(OSError(number, str(error)), "bringing the catalog up to date") from error
+
+
 def open_catalog(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], None]) -> tuple[Catalog, str]:
     """The catalog, with everything applied that the log has; and what is wrong with the log, "" for nothing.
 
-    A catalog that is missing, damaged or another store's is made anew. Raises `Corrupt` for a log without a beginning.
+    A catalog that is missing, damaged or another store's is made anew. Raises `Corrupt` for a log without a beginning;
+    within `telling`.
     """
     log.check_there()
     try:
@@ -44,8 +56,8 @@ def open_catalog(layout: Layout, store: bytes, log: FileLog, say: Callable[[str]
         return catalog, _catch_up(catalog, log)
     except Unusable as reason:
         say(f"{reason}: making it from the log and the files")
-    except sqlite3.OperationalError as error:
-        raise osfs.told(OSError(0, str(error)), "bringing the catalog up to date") from error
+    except sqlite3.OperationalError:
+        raise  # the disk refuses; that says nothing of the catalog
     except sqlite3.DatabaseError as error:
         say(f"the catalog is damaged ({error}): making it from the log and the files")
     catalog = rebuild(layout, store, log, say)
@@ -90,6 +102,7 @@ def rebuild(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], Non
     with contextlib.closing(make(fresh, store)) as catalog:
         _replay(catalog, log, say)
         _walk(catalog, layout, say)
+        catalog.fold()
     with osfs.telling("putting the catalog in its place"):
         finish(fresh, layout.catalog)
     return Catalog(layout.catalog, store)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from udfstore.digest import BlobId
@@ -237,11 +238,12 @@ class Upload(Incoming):
         size = self._announced[0]
         if self._small is not None or size is None:
             return False
-        try:
-            osfs.clone(self._fd, source)
-        except OSError:
-            return False
         with osfs.telling("sharing the blocks of a file"):
+            try:
+                osfs.clone(self._fd, source)
+            except OSError:
+                osfs.truncate(self._fd, 0)  # it may have come some way
+                return False
             self.size = min(size, os.fstat(self._fd).st_size)
             osfs.truncate(self._fd, self.size)
         self._digest = None
@@ -275,7 +277,7 @@ class Upload(Incoming):
         if self._digest is not None:
             return super()._identify()
         with osfs.telling("hashing the save"), open(osfs.open_read(self._path), "rb", buffering=0) as file:
-            return hash_read(lambda offset, length: os.pread(file.fileno(), length, offset), self.size)
+            return hash_read(partial(osfs.pread, file.fileno()), self.size)
 
     def _spill(self) -> None:
         """It is large: go on with a file."""
