@@ -294,6 +294,7 @@ CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
     admin.MakeLink: st.builds(admin.MakeLink),
     admin.ReadMetrics: st.builds(admin.ReadMetrics, st.booleans()),
     admin.Backup: st.builds(admin.Backup),
+    admin.Check: st.builds(admin.Check, st.one_of(st.none(), times), st.booleans()),
 }
 ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     BlobInfo: infos,
@@ -313,6 +314,17 @@ ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     admin.BackupBlob: st.builds(admin.BackupBlob, ids, numbers, numbers),
     admin.LogPart: st.builds(admin.LogPart, numbers, st.binary(max_size=20)),
     admin.BackupEnd: st.builds(admin.BackupEnd),
+    admin.Finding: st.builds(
+        admin.Finding,
+        st.sampled_from(admin.FindingKind),
+        words,
+        st.one_of(st.none(), ids),
+        words,
+        st.lists(words, max_size=3).map(tuple),
+        numbers,
+        st.booleans(),
+    ),
+    admin.Checked: st.builds(admin.Checked, times, numbers, numbers, numbers, numbers),
 }
 RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     calls.Saved: st.builds(calls.Saved, ids, numbers, st.booleans(), st.one_of(st.none(), entries)),

@@ -36,7 +36,7 @@ ENVIRONMENT = "UDFSTORE_"
 
 _Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
 
-_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from"}
+_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "preallocate_from", "scrub_days"}
 
 
 def _path(value: object) -> object:

@@ -55,8 +55,9 @@ from udfstore.snapshots import check_name
 from udfstore.store import BlobFile
 from udfstore.version import __version__
 
-HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
-"""Streams that wait for something other than their client: nobody finishes them when either side leaves."""
+HELD_OPEN = calls.Watch | admin.Backup | admin.Check | tasks.AwaitFollowers
+"""Streams that wait for something other than their client, or take hours: nobody finishes them when either side leaves.
+"""
 
 
 class Connection:

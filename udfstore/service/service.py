@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -94,7 +94,11 @@ class Service:
         """All metrics in Prometheus' text format; with or without names, and with or without those of the process."""
         self.quick[admin.MakeLink] = self.make_link
         self.slow |= {admin.AddToken: self.add_token, admin.RemoveToken: self.remove_token}
-        self.slow_stream |= {admin.ListTokens: self.list_tokens, admin.ReadMetrics: self.read_metrics}
+        self.slow_stream |= {
+            admin.ListTokens: self.list_tokens,
+            admin.ReadMetrics: self.read_metrics,
+            admin.Check: self.check,
+        }
 
     # --- content ---
 
@@ -284,6 +288,10 @@ class Service:
     def backup(self, caller: Caller) -> AbstractContextManager[Iterator[list[admin.Item]]]:
         """A backup, as `admin.Backup` has it. Its pages are read as those of a slow stream; entering is quick."""
         return self.backups.begin(caller)
+
+    def check(self, caller: Caller, call: admin.Check) -> Generator[list[admin.CheckItem]]:
+        """A check, as `admin.Check` has it: each step reads some MiB."""
+        return self.store.check(call.since_ns, call.repair)
 
     def sessions(self, caller: Caller, call: calls.Sessions) -> Iterator[list[calls.Session]]:
         """Who is connected."""

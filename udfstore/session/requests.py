@@ -177,6 +177,12 @@ def _write_add_token(op: Any, call: admin.AddToken) -> None:
     op.name, op.can = call.name, pb.Can.Value(call.can.name)
 
 
+def _write_check(op: Any, call: admin.Check) -> None:
+    op.repair = call.repair
+    if call.since_ns is not None:
+        op.since_ns = call.since_ns
+
+
 _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Save: ("save", _write_save),
     calls.Load: ("load", _write_load),
@@ -214,6 +220,7 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     admin.MakeLink: ("make_link", _write_nothing),
     admin.ReadMetrics: ("read_metrics", lambda op, call: setattr(op, "names", call.names)),
     admin.Backup: ("backup", _write_nothing),
+    admin.Check: ("check", _write_check),
 }
 
 
@@ -332,4 +339,5 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "make_link": lambda op, _: admin.MakeLink(),
     "read_metrics": lambda op, _: admin.ReadMetrics(op.names),
     "backup": lambda op, _: admin.Backup(),
+    "check": lambda op, _: admin.Check(op.since_ns if op.HasField("since_ns") else None, op.repair),
 }

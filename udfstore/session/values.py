@@ -204,6 +204,11 @@ def can_of(number: int) -> admin.Can:
     return _member(admin.Can, pb.Can, number, "right of a token")
 
 
+def finding_kind_of(number: int) -> admin.FindingKind:
+    """What a check found, by its number. Raises `UsageError` for a kind that this release does not know."""
+    return _member(admin.FindingKind, pb.FindingKind, number, "kind of finding")
+
+
 def policy_of(number: int) -> tasks.Policy:
     """The policy of that number. Raises `UsageError` for one that this release does not know."""
     return _member(tasks.Policy, pb.Policy, number, "policy")

@@ -29,6 +29,9 @@ LOOK_BYTES = 16 << 10
 SHOWN = 50
 """Versions that a finding names at most; at 800 bytes each they fit a page of the wire."""
 
+SPOILED = (FindingKind.DAMAGED, FindingKind.UNREADABLE, FindingKind.MISSING)
+"""Findings that mean that content cannot be had."""
+
 
 def hit(view: View, id: BlobId) -> tuple[tuple[str, ...], int]:
     """The versions that what is wrong with a blob hits, and how many more there are."""
@@ -161,6 +164,8 @@ class Scrub:
         if self._right and not self._parts.committer.problem:
             with contextlib.suppress(ReadOnly):
                 self._parts.committer.call(upkeep.verified(self._right))
+        damaged = sum(finding.kind in SPOILED for finding in self._findings)
+        self._parts.meters.scrubbed(right=len(self._right), damaged=damaged)
         findings, self._findings, self._right = self._findings, [], []
         return findings
 
