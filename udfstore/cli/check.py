@@ -6,15 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from udfstore.admin import Checked, Finding, FindingKind
-from udfstore.backup.form import SUMMARY, blob_name
+from udfstore.admin import Checked, CheckItem, Finding, FindingKind
 from udfstore.cli import show
 from udfstore.cli.output import put, put_lines, tell
 from udfstore.cli.progress import Advance, progress
@@ -43,28 +41,14 @@ CURES: dict[FindingKind, str] = {
 }
 """What to do about each kind of finding."""
 
-
 HEALED = (FindingKind.DAMAGED, FindingKind.MISSING)
 """What content from elsewhere mends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a check came to."""
-
-    began_ns: int
-    revision: int
-    blobs: int
-    bytes: int
-    findings: tuple[Finding, ...]
-
-
 @dataclass(slots=True)
 class Report:
-    """A check as far as it came."""
+    """What a check came to, as far as it came."""
 
-    since: datetime | None
-    repair: bool
     began_ns: int = 0
     revision: int = 0
     blobs: int = 0
@@ -80,10 +64,6 @@ class Report:
         """The catalog was: what else was found is found again, unless it is mended."""
         mended = (replace(finding, mended=True) for finding in self.findings if finding.kind is FindingKind.CATALOG)
         self.findings = [*mended, *(finding for finding in self.findings if finding.mended)]
-
-    def told(self) -> Told:
-        """What of it programs are told."""
-        return Told(self.began_ns, self.revision, self.blobs, self.bytes, tuple(self.findings))
 
 
 def check(
@@ -109,24 +89,27 @@ def check(
     if source is not None and not repair:
         raise UsageError("--from is where --repair has content from: give both")
     pace = None if rate is None else Pace(amount(rate))
-    report = Report(None if since is None else moment(since), repair)
+    from_then, report = None if since is None else moment(since), Report()
     try:
         with _healer(source) as heal:
-            with _opened(root, socket) as store:
-                _run(store, report, pace, heal)
+
+            def run() -> None:
+                with _opened(root, socket) as store:
+                    _run(store, store.check(since=from_then, repair=repair), report, pace, heal)
+
+            run()
             if repair and root is not None and socket is None and report.catalog_is_wrong:
                 _set_aside(root)
                 report.made_anew()
-                with _opened(root, socket) as store:
-                    _run(store, report, pace, heal)
+                run()
     except KeyboardInterrupt:
         if report.began_ns:
-            began = datetime_of(report.began_ns).astimezone().isoformat(timespec="seconds")
-            tell(f"to go on: udfstore check --since {began}{words(root, socket)}")
+            began = from_then or datetime_of(report.began_ns).astimezone()
+            tell(f"to go on: udfstore check --since {began.isoformat(timespec='seconds')}{words(root, socket)}")
         raise
     finally:
         if report.began_ns:
-            put(report.told()) if json else put_lines(_lines(report))
+            put(report) if json else put_lines(_lines(report))
     left = sum(not finding.mended for finding in report.findings)
     if left:
         raise Corrupt(f"not mended: {left} finding{'s'[: left != 1]}")
@@ -148,12 +131,12 @@ def _set_aside(root: Path) -> None:
     tell(f"the catalog is made anew; the old one is {kept}")
 
 
-def _run(store: BaseStore, report: Report, pace: Pace | None, heal: Healer | None) -> None:
+def _run(store: BaseStore, items: Iterator[CheckItem], report: Report, pace: Pace | None, heal: Healer | None) -> None:
     """One pass: the report grows as it goes."""
     advance: Advance | None = None
     done = 0
     with ExitStack() as stack:
-        for item in store.check(since=report.since, repair=report.repair):
+        for item in items:
             if isinstance(item, Finding):
                 mended = heal is not None and item.kind in HEALED and _heal(store, heal, item)
                 report.findings.append(replace(item, mended=item.mended or mended))
@@ -185,6 +168,8 @@ def _heal(store: BaseStore, heal: Healer, finding: Finding) -> bool:
 @contextmanager
 def _healer(place: Path | None) -> Iterator[Healer | None]:
     """What gives content of a store (by its socket or root), or of a backup's folder."""
+    from udfstore.backup.form import SUMMARY
+
     if place is None:
         yield None
     elif (place / SUMMARY).exists():
@@ -198,6 +183,8 @@ def _healer(place: Path | None) -> Iterator[Healer | None]:
 
 
 def _from_backup(folder: Path, id: BlobId) -> BinaryIO:
+    from udfstore.backup.form import blob_name
+
     try:
         return (folder / blob_name(id)).open("rb")
     except FileNotFoundError:
