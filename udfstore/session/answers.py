@@ -302,7 +302,7 @@ def _checked_from_pb(checked: pb.Checked) -> admin.Checked:
 
 def _finding_to_pb(finding: admin.Finding) -> pb.Finding:
     return pb.Finding(
-        kind=pb.FindingKind.Value(finding.kind.name),
+        kind=finding.kind.name,
         text=cut(finding.text),
         id=raw_of(finding.id),
         place=finding.place,
