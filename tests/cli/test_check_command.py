@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cli_kit import Run
 from kit import ServerProcess
 
 import udfstore as api
+from udfstore.cli import check
 from udfstore.digest import BlobId
 
 MODEL = b"a model of the pump"
@@ -45,7 +47,7 @@ def test_a_sound_store(udfstore: Run, root: Path) -> None:
     assert done.text == "revision 4, 3 blobs, 97.7 KiB: nothing is wrong\n"
     told = udfstore("check", "--json", "--root", root).json
     assert told.pop("began") is not None
-    assert told == {"revision": 4, "blobs": 3, "bytes": 100_024, "findings": []}
+    assert told == {"revision": 4, "blobs": 3, "bytes": 100_024, "whole": True, "findings": []}
 
 
 def test_damage_is_told_with_what_it_hits_and_what_to_do(udfstore: Run, root: Path) -> None:
@@ -165,6 +167,19 @@ def test_what_was_verified_since_is_left_out(udfstore: Run, root: Path) -> None:
     began = udfstore("check", "--json", "--root", root).json["began"]
     assert udfstore("check", "--since", began, "--json", "--root", root).json["blobs"] == 0
     assert udfstore("check", "--since", "2100-01-01", "--json", "--root", root).json["blobs"] == 3
+
+
+def test_one_that_is_broken_off_says_how_to_go_on(udfstore: Run, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(check.time, "sleep", interrupt)
+        done = udfstore("check", "--rate", "1MiB", "--root", root)
+    assert (done.status, done.text) == (130, "revision 0, 0 blobs, 0 B: nothing is wrong so far\n")
+    words = shlex.split(done.err.partition("to go on: udfstore ")[2])
+    assert words[:2] == ["check", "--since"]
+    assert udfstore(*words).status == 0
 
 
 @pytest.mark.parametrize(

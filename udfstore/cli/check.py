@@ -53,12 +53,14 @@ class Report:
     revision: int = 0
     blobs: int = 0
     bytes: int = 0
+    whole: bool = False
+    """Nothing is left to look at."""
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def catalog_is_wrong(self) -> bool:
-        """Whether it has to be made anew."""
-        return any(finding.kind is FindingKind.CATALOG for finding in self.findings)
+        """Whether it has to be made anew: before that content is not looked at."""
+        return any(finding.kind is FindingKind.CATALOG and not finding.mended for finding in self.findings)
 
     def made_anew(self) -> None:
         """The catalog was: what else was found is found again, unless it is mended."""
@@ -150,6 +152,7 @@ def _run(store: BaseStore, items: Iterator[CheckItem], report: Report, pace: Pac
             if pace is not None:
                 time.sleep(pace.delay(item.bytes - done, time.monotonic()))
             done = item.bytes
+    report.whole = not report.catalog_is_wrong
 
 
 def _heal(store: BaseStore, heal: Healer, finding: Finding) -> bool:
@@ -201,4 +204,5 @@ def _lines(report: Report) -> Iterator[str]:
             yield f"  {CURES[finding.kind]}"
     count = len(report.findings)
     found = f"{count} finding{'s'[: count != 1]}" if count else "nothing is wrong"
-    yield f"revision {report.revision}, {report.blobs:,} blobs, {show.size(report.bytes)}: {found}"
+    blobs = f"{report.blobs:,} blob{'s'[: report.blobs != 1]}"
+    yield f"revision {report.revision}, {blobs}, {show.size(report.bytes)}: {found}{'' if report.whole else ' so far'}"
