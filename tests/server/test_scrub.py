@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 from inside import LIMITS, Inside, Peer
+from kit import eventually
 from live_server import LiveServer
 from structlog.testing import capture_logs
 from trio.testing import MockClock
@@ -19,12 +20,13 @@ import udfstore
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
+from udfstore.errors import Corrupt
 from udfstore.model import Author
 from udfstore.pace import Pace
 from udfstore.refs import Ref, Tag
 from udfstore.server.limits import ServerLimits
 from udfstore.server.rooms import Rooms
-from udfstore.server.scrub import LOOK_SECONDS, scrub
+from udfstore.server.scrub import look, scrub
 from udfstore.service import Register, Service
 from udfstore.store import Store, StoreLimits
 
@@ -74,14 +76,11 @@ def rooms(store: Store, limits: ServerLimits) -> Rooms:
     return Rooms(Service(store, Register()), limits, *limiters, trio.lowlevel.ParkingLot(), memoryview(bytearray(1)))
 
 
-async def look(
-    store: Store, limits: ServerLimits, clock: MockClock, seconds: float = LOOK_SECONDS / 2
-) -> list[dict[str, Any]]:
-    """What one look logs within that time."""
-    clock.autojump_threshold = 0.05  # steps are taken in threads
-    with capture_logs() as logged, trio.move_on_after(seconds):
-        await scrub(store, rooms(store, limits))
-    clock.autojump_threshold = float("inf")
+async def looked(store: Store, limits: ServerLimits, clock: MockClock) -> list[dict[str, Any]]:
+    """What one look logs. The clock moves whenever the look waits."""
+    clock.autojump_threshold = 0
+    with capture_logs() as logged:
+        await look(store, rooms(store, limits))
     return list(logged)
 
 
@@ -90,9 +89,9 @@ async def test_what_was_not_verified_for_long_is_and_damage_is_told(
 ) -> None:
     good, bad = save(store, b"good", "models/good"), save(store, b"bad", "models/bad")
     spoil(store.root, bad)
-    assert await look(store, ServerLimits(), mock_clock) == []
+    assert await looked(store, ServerLimits(), mock_clock) == []
     clock.ns += 31 * DAY_NS
-    found, summary = await look(store, ServerLimits(), mock_clock)
+    found, summary = await looked(store, ServerLimits(), mock_clock)
     assert (found["log_level"], found["kind"], found["id"]) == ("error", "damaged", str(bad))
     assert found["refs"] == ["models/bad@1"]
     assert (summary["event"], summary["blobs"], summary["findings"]) == ("content was verified", 2, 1)
@@ -100,17 +99,32 @@ async def test_what_was_not_verified_for_long_is_and_damage_is_told(
     assert [path.name[:64] for path in (store.root / "quarantine").iterdir()] == [bad.hex]
     figures = store.meters.read()
     assert (figures.verified, figures.damaged) == (1, 1)
-    (again,) = await look(store, ServerLimits(), mock_clock)
+    (again,) = await looked(store, ServerLimits(), mock_clock)
     assert (again["kind"], again["refs"]) == ("missing", ["models/bad@1"])
 
 
 async def test_a_scrub_keeps_its_pace(store: Store, clock: Clock, mock_clock: MockClock) -> None:
     save(store, bytes(20 << 20), "large")
     clock.ns += 31 * DAY_NS
-    limits = ServerLimits(scrub_bytes=1 << 20)
-    assert await look(store, limits, mock_clock, seconds=15) == []
-    (summary,) = await look(store, limits, mock_clock, seconds=30)
+    began = trio.current_time()
+    (summary,) = await looked(store, ServerLimits(scrub_bytes=1 << 20), mock_clock)
     assert summary["bytes"] == 20 << 20
+    assert trio.current_time() - began == pytest.approx(20)
+
+
+def test_a_server_finds_it_by_itself(tmp_path: Path) -> None:
+    with LiveServer(tmp_path) as server:
+        with udfstore.connect(server.socket) as store:
+            id = store.save(b"bad", tag="models/bad").id
+        assert server.stop() == 0
+    spoil(tmp_path / "root", id)
+    with LiveServer(tmp_path, scrub_days=1e-9) as server:
+        kept = eventually(lambda: list((tmp_path / "root" / "quarantine").iterdir()))
+        assert [path.name[:64] for path in kept] == [id.hex]
+        with udfstore.connect(server.socket) as store, pytest.raises(Corrupt):
+            store.load("models/bad")
+        assert server.stop() == 0
+    assert any("found in the store" in line and "models/bad@1" in line for line in server.said)
 
 
 async def test_no_scrub_where_it_is_switched_off_or_nothing_can_be_noted(store: Store, clock: Clock) -> None:

@@ -24,14 +24,15 @@ async def scrub(store: Store, rooms: Rooms) -> None:
     """Scrub for as long as the store takes writes: what was verified, and when, is noted in the catalog."""
     while rooms.limits.scrub_days and not store.problem:
         try:
-            await _look(store, rooms)
+            await look(store, rooms)
         except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
             unforeseen = None if isinstance(error, UdfstoreError) else error
             _log.warning("content could not be verified", reason=str(error), exc_info=unforeseen)
         await trio.sleep(LOOK_SECONDS)
 
 
-async def _look(store: Store, rooms: Rooms) -> None:
+async def look(store: Store, rooms: Rooms) -> None:
+    """Verify what has come of age, at the pace of the limits. Raises what keeps it from that, an `UdfstoreError`."""
     pace, done, found = Pace(rooms.limits.scrub_bytes), 0, 0
     scrub = store.scrub(rooms.limits.scrub_days)
     with closing(scrub.steps()) as steps:
