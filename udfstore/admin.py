@@ -1,4 +1,4 @@
-"""What operators ask of a server: tokens, links into the web page, metrics, backups.
+"""What operators ask of a server: tokens, links into the web page, metrics, backups, checks.
 
 Carried and answered as the calls of `udfstore.calls`. Times are nanoseconds since 1970 (`…_ns`).
 """
@@ -213,8 +213,81 @@ class Garbage:
     goes_ns: int = 0
 
 
-StreamCall = ListTokens | ReadMetrics | Backup | Collect
+# --- check ---------------------------------------------------------------------------------------------------------
+
+
+class FindingKind(enum.Enum):
+    """What a check may find."""
+
+    STOPPED = "stopped"
+    """The store takes no writes."""
+    LOG = "log"
+    """Records of the log are damaged or missing."""
+    CATALOG = "catalog"
+    """The catalog does not say what the log and the files say."""
+    DAMAGED = "damaged"
+    """The bytes of a blob are not what its name says."""
+    UNREADABLE = "unreadable"
+    """The disk does not give the bytes of a blob."""
+    MISSING = "missing"
+    """A blob has no file."""
+    UNLISTED = "unlisted"
+    """A blob is there, and the catalog does not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Hold the files against their names, the log against its chain, the catalog against both.
+
+    Told in pages of `Finding` and, first, last and every few MiB of content, `Checked`. The check goes on as far as
+    pages are granted, so whoever reads them sets its pace.
+    """
+
+    since_ns: int | None = None
+    """Leave out content that was verified since then."""
+    repair: bool = False
+    """Take damaged files out of use, as `Verify` does, and tell the catalog of blobs that it does not know."""
+
+
+class CheckItem:
+    """What a check tells."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(CheckItem):
+    """Something that is wrong: what, where, and whom it hits."""
+
+    kind: FindingKind
+    text: str
+    """For people."""
+    id: BlobId | None = None
+    place: str = ""
+    """Below the root; of the log with an offset."""
+    refs: tuple[str, ...] = ()
+    """Versions of tags and snapshots that it hits, newest first: those that name the blob, and those that link it."""
+    more: int = 0
+    """How many others it hits."""
+    mended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(CheckItem):
+    """How far a check is."""
+
+    began_ns: int
+    """By the server's clock: to go on with, as `Check.since_ns`."""
+    revision: int
+    """Up to which the log was checked."""
+    blobs: int
+    bytes: int
+    of_bytes: int
+    """How much content there was to hash at the beginning."""
+
+
+StreamCall = ListTokens | ReadMetrics | Backup | Collect | Check
 PlainCall = AddToken | RemoveToken | MakeLink
 Call = StreamCall | PlainCall
 Result = Token | NewToken | Link
-Item = Token | Text | Garbage | BackupHead | BackupBlob | LogPart | BackupEnd
+Item = Token | Text | Garbage | BackupHead | BackupBlob | LogPart | BackupEnd | Finding | Checked

@@ -31,15 +31,19 @@ PIECE_BYTES = 1024 * 1024
 
 
 def open_store(
-    root: str | os.PathLike[str] | None = None, *, create: bool = True, claim: Claim | None = None
+    root: str | os.PathLike[str] | None = None,
+    *,
+    create: bool = True,
+    claim: Claim | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> LocalStore:
     """Open a store on this machine without a server; without a path, the usual root.
 
     A store has one owner at a time: while a server runs on it this is a `Conflict` that names the server and its
-    socket. `create`: make it if it is not there.
+    socket. `create`: make it if it is not there. `say` gets lines for people: what a crash had left to do.
     """
     place = default_root() if root is None else Path(root)
-    store = Store(place, create=create)
+    store = Store(place, create=create, say=say or (lambda _: None))
     return LocalStore(store, claim_of_environment() if claim is None else claim)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from kit import ServerProcess, eventually
 
 import udfstore
-from udfstore.admin import BackupBlob, BackupEnd, BackupHead, Can, LogPart, Token
+from udfstore.admin import BackupBlob, BackupEnd, BackupHead, Can, Checked, LogPart, Token
 from udfstore.errors import Conflict, Gone, NotFound, Unsupported, UsageError
 
 
@@ -81,6 +82,27 @@ def test_a_backup_may_be_left_in_the_middle(store: Any) -> None:
     with store.backup():
         pass
     assert store.status().problem == ""
+
+
+def test_a_check_tells_how_far_it_is_and_finds_nothing(store: Any) -> None:
+    began = datetime.now(UTC)
+    id = store.save(os.urandom(5 << 20), tag=unique("check/x")).id
+    told = list(store.check())
+    assert {type(item) for item in told} == {Checked}
+    assert (told[0].bytes, told[-1].bytes >= 5 << 20, len(told) >= 3) == (0, True, True)
+    assert store.stat(id).verified_ns >= told[0].began_ns
+    again = list(store.check(since=told[0].began_ns, repair=True))
+    assert again[-1].blobs == 0
+    assert list(store.check(since=began))[-1].blobs == 0
+
+
+def test_a_check_may_be_left_in_the_middle(store: Any) -> None:
+    store.save(os.urandom(10 << 20))
+    for _ in range(3):
+        items = store.check()
+        assert isinstance(next(items), Checked)
+        items.close()
+    assert store.stat(store.save(b"y").id).size == 1
 
 
 def test_an_open_backup_keeps_no_server_from_stopping(folder: Path) -> None:

@@ -300,6 +300,7 @@ CALLS: dict[type, st.SearchStrategy[calls.Call]] = {
     admin.Backup: st.builds(admin.Backup),
     admin.Collect: st.builds(admin.Collect, st.booleans(), st.one_of(st.none(), numbers), st.booleans()),
     calls.Undelete: st.builds(calls.Undelete, refs),
+    admin.Check: st.builds(admin.Check, st.one_of(st.none(), times), st.booleans()),
 }
 ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     BlobInfo: infos,
@@ -320,6 +321,17 @@ ITEMS: dict[type, st.SearchStrategy[calls.Item | Event]] = {
     admin.LogPart: st.builds(admin.LogPart, numbers, st.binary(max_size=20)),
     admin.BackupEnd: st.builds(admin.BackupEnd),
     admin.Garbage: st.builds(admin.Garbage, ids, numbers, st.sampled_from(admin.Fate), words, word_lists, times),
+    admin.Finding: st.builds(
+        admin.Finding,
+        st.sampled_from(admin.FindingKind),
+        words,
+        st.one_of(st.none(), ids),
+        words,
+        st.lists(words, max_size=3).map(tuple),
+        numbers,
+        st.booleans(),
+    ),
+    admin.Checked: st.builds(admin.Checked, times, numbers, numbers, numbers, numbers),
 }
 RESULTS: dict[type, st.SearchStrategy[calls.Result]] = {
     calls.Saved: st.builds(calls.Saved, ids, numbers, st.booleans(), st.one_of(st.none(), entries)),

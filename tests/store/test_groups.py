@@ -162,7 +162,7 @@ def test_a_whole_gap_is_found_behind_damage() -> None:
     data, groups = chained(1, 2)
     found = find_group(bytes(9) + shed(data, groups, {2, 3})[1:], 0, 0)
     assert found is not None
-    assert (found.revision, found.last, found.records) == (2, 3, ())
+    assert (found[1].revision, found[1].last, found[1].records) == (2, 3, ())
 
 
 def test_the_next_whole_group_is_found_behind_damage() -> None:
@@ -171,7 +171,7 @@ def test_the_next_whole_group_is_found_behind_damage() -> None:
     data = bytes(100) + first[:50] + bytes(10) + second
     found = find_group(data, 0, 1)
     assert found is not None
-    assert found.revision == 2
+    assert (found[0], found[1].revision) == (160, 2)
     assert find_group(data, 0, 2) is None
     assert find_group(data[:-1], 0, 0) is None
 

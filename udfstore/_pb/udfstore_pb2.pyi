@@ -42,6 +42,16 @@ class Fate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MARKED: _ClassVar[Fate]
     WAITS: _ClassVar[Fate]
     REMOVED: _ClassVar[Fate]
+
+class FindingKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOPPED: _ClassVar[FindingKind]
+    LOG: _ClassVar[FindingKind]
+    CATALOG: _ClassVar[FindingKind]
+    DAMAGED: _ClassVar[FindingKind]
+    UNREADABLE: _ClassVar[FindingKind]
+    MISSING: _ClassVar[FindingKind]
+    UNLISTED: _ClassVar[FindingKind]
 STREAM: EdgeType
 BATCH: EdgeType
 BOOL: ValueType
@@ -61,6 +71,13 @@ WRITE: Can
 MARKED: Fate
 WAITS: Fate
 REMOVED: Fate
+STOPPED: FindingKind
+LOG: FindingKind
+CATALOG: FindingKind
+DAMAGED: FindingKind
+UNREADABLE: FindingKind
+MISSING: FindingKind
+UNLISTED: FindingKind
 
 class Request(_message.Message):
     __slots__ = ("info", "init", "keepalive", "snapshot", "restore", "begin", "point", "end", "welcome", "closing", "head", "chunk", "page", "result", "fault", "credit", "joined", "restart")
@@ -517,7 +534,7 @@ class Closing(_message.Message):
     def __init__(self, grace_ms: _Optional[int] = ...) -> None: ...
 
 class Call(_message.Message):
-    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "hold", "release", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup", "collect", "undelete")
+    __slots__ = ("call", "request", "credit", "save", "load", "stat", "verify", "why", "list_blobs", "missing", "delete", "move", "rollback", "untag", "get_tag", "list_tags", "history", "watch", "used", "status", "sessions", "hold", "release", "list_tasks", "delete_task", "list_snapshots", "find_snapshot", "list_states", "save_snapshot", "name_snapshot", "use_snapshot", "delete_snapshots", "plan_restore", "list_uses", "await_followers", "add_token", "remove_token", "list_tokens", "make_link", "read_metrics", "backup", "collect", "undelete", "check")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -561,6 +578,7 @@ class Call(_message.Message):
     BACKUP_FIELD_NUMBER: _ClassVar[int]
     COLLECT_FIELD_NUMBER: _ClassVar[int]
     UNDELETE_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
     call: int
     request: bytes
     credit: int
@@ -604,7 +622,8 @@ class Call(_message.Message):
     backup: Backup
     collect: Collect
     undelete: Undelete
-    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., undelete: _Optional[_Union[Undelete, _Mapping]] = ...) -> None: ...
+    check: Check
+    def __init__(self, call: _Optional[int] = ..., request: _Optional[bytes] = ..., credit: _Optional[int] = ..., save: _Optional[_Union[Save, _Mapping]] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., stat: _Optional[_Union[Stat, _Mapping]] = ..., verify: _Optional[_Union[Verify, _Mapping]] = ..., why: _Optional[_Union[Why, _Mapping]] = ..., list_blobs: _Optional[_Union[ListBlobs, _Mapping]] = ..., missing: _Optional[_Union[Missing, _Mapping]] = ..., delete: _Optional[_Union[Delete, _Mapping]] = ..., move: _Optional[_Union[Move, _Mapping]] = ..., rollback: _Optional[_Union[Rollback, _Mapping]] = ..., untag: _Optional[_Union[Untag, _Mapping]] = ..., get_tag: _Optional[_Union[GetTag, _Mapping]] = ..., list_tags: _Optional[_Union[ListTags, _Mapping]] = ..., history: _Optional[_Union[History, _Mapping]] = ..., watch: _Optional[_Union[Watch, _Mapping]] = ..., used: _Optional[_Union[Used, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., sessions: _Optional[_Union[Sessions, _Mapping]] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., list_tasks: _Optional[_Union[ListTasks, _Mapping]] = ..., delete_task: _Optional[_Union[DeleteTask, _Mapping]] = ..., list_snapshots: _Optional[_Union[ListSnapshots, _Mapping]] = ..., find_snapshot: _Optional[_Union[FindSnapshot, _Mapping]] = ..., list_states: _Optional[_Union[ListStates, _Mapping]] = ..., save_snapshot: _Optional[_Union[SaveSnapshot, _Mapping]] = ..., name_snapshot: _Optional[_Union[NameSnapshot, _Mapping]] = ..., use_snapshot: _Optional[_Union[UseSnapshot, _Mapping]] = ..., delete_snapshots: _Optional[_Union[DeleteSnapshots, _Mapping]] = ..., plan_restore: _Optional[_Union[PlanRestore, _Mapping]] = ..., list_uses: _Optional[_Union[ListUses, _Mapping]] = ..., await_followers: _Optional[_Union[AwaitFollowers, _Mapping]] = ..., add_token: _Optional[_Union[AddToken, _Mapping]] = ..., remove_token: _Optional[_Union[RemoveToken, _Mapping]] = ..., list_tokens: _Optional[_Union[ListTokens, _Mapping]] = ..., make_link: _Optional[_Union[MakeLink, _Mapping]] = ..., read_metrics: _Optional[_Union[ReadMetrics, _Mapping]] = ..., backup: _Optional[_Union[Backup, _Mapping]] = ..., collect: _Optional[_Union[Collect, _Mapping]] = ..., undelete: _Optional[_Union[Undelete, _Mapping]] = ..., check: _Optional[_Union[Check, _Mapping]] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call",)
@@ -643,7 +662,7 @@ class Head(_message.Message):
     def __init__(self, call: _Optional[int] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ..., descriptor: bool = ...) -> None: ...
 
 class Page(_message.Message):
-    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses", "tokens", "texts", "backup_heads", "backup_blobs", "log_parts", "backup_ends", "garbage")
+    __slots__ = ("call", "blobs", "entries", "sessions", "events", "tasks", "snapshots", "states", "given", "uses", "tokens", "texts", "backup_heads", "backup_blobs", "log_parts", "backup_ends", "garbage", "findings", "checked")
     CALL_FIELD_NUMBER: _ClassVar[int]
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
@@ -661,6 +680,8 @@ class Page(_message.Message):
     LOG_PARTS_FIELD_NUMBER: _ClassVar[int]
     BACKUP_ENDS_FIELD_NUMBER: _ClassVar[int]
     GARBAGE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_FIELD_NUMBER: _ClassVar[int]
     call: int
     blobs: _containers.RepeatedCompositeFieldContainer[Blob]
     entries: _containers.RepeatedCompositeFieldContainer[Entry]
@@ -678,7 +699,9 @@ class Page(_message.Message):
     log_parts: _containers.RepeatedCompositeFieldContainer[LogPart]
     backup_ends: _containers.RepeatedCompositeFieldContainer[BackupEnd]
     garbage: _containers.RepeatedCompositeFieldContainer[Garbage]
-    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[Token, _Mapping]]] = ..., texts: _Optional[_Iterable[str]] = ..., backup_heads: _Optional[_Iterable[_Union[BackupHead, _Mapping]]] = ..., backup_blobs: _Optional[_Iterable[_Union[BackupBlob, _Mapping]]] = ..., log_parts: _Optional[_Iterable[_Union[LogPart, _Mapping]]] = ..., backup_ends: _Optional[_Iterable[_Union[BackupEnd, _Mapping]]] = ..., garbage: _Optional[_Iterable[_Union[Garbage, _Mapping]]] = ...) -> None: ...
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    checked: _containers.RepeatedCompositeFieldContainer[Checked]
+    def __init__(self, call: _Optional[int] = ..., blobs: _Optional[_Iterable[_Union[Blob, _Mapping]]] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., tasks: _Optional[_Iterable[_Union[Task, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., states: _Optional[_Iterable[_Union[NodeState, _Mapping]]] = ..., given: _Optional[_Iterable[_Union[Given, _Mapping]]] = ..., uses: _Optional[_Iterable[_Union[Use, _Mapping]]] = ..., tokens: _Optional[_Iterable[_Union[Token, _Mapping]]] = ..., texts: _Optional[_Iterable[str]] = ..., backup_heads: _Optional[_Iterable[_Union[BackupHead, _Mapping]]] = ..., backup_blobs: _Optional[_Iterable[_Union[BackupBlob, _Mapping]]] = ..., log_parts: _Optional[_Iterable[_Union[LogPart, _Mapping]]] = ..., backup_ends: _Optional[_Iterable[_Union[BackupEnd, _Mapping]]] = ..., garbage: _Optional[_Iterable[_Union[Garbage, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., checked: _Optional[_Iterable[_Union[Checked, _Mapping]]] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("call", "saved", "loaded", "blob", "kept", "missing", "deleted", "moved", "entry", "noted", "health", "ok", "snapshot", "taken", "dropped", "token", "new_token", "link", "undeleted")
@@ -1553,3 +1576,43 @@ class Garbage(_message.Message):
     refs: _containers.RepeatedScalarFieldContainer[str]
     goes_ns: int
     def __init__(self, id: _Optional[bytes] = ..., size: _Optional[int] = ..., fate: _Optional[_Union[Fate, str]] = ..., why: _Optional[str] = ..., refs: _Optional[_Iterable[str]] = ..., goes_ns: _Optional[int] = ...) -> None: ...
+
+class Check(_message.Message):
+    __slots__ = ("since_ns", "repair")
+    SINCE_NS_FIELD_NUMBER: _ClassVar[int]
+    REPAIR_FIELD_NUMBER: _ClassVar[int]
+    since_ns: int
+    repair: bool
+    def __init__(self, since_ns: _Optional[int] = ..., repair: bool = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("kind", "text", "id", "place", "refs", "more", "mended")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    REFS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    MENDED_FIELD_NUMBER: _ClassVar[int]
+    kind: FindingKind
+    text: str
+    id: bytes
+    place: str
+    refs: _containers.RepeatedScalarFieldContainer[str]
+    more: int
+    mended: bool
+    def __init__(self, kind: _Optional[_Union[FindingKind, str]] = ..., text: _Optional[str] = ..., id: _Optional[bytes] = ..., place: _Optional[str] = ..., refs: _Optional[_Iterable[str]] = ..., more: _Optional[int] = ..., mended: bool = ...) -> None: ...
+
+class Checked(_message.Message):
+    __slots__ = ("began_ns", "revision", "blobs", "bytes", "of_bytes")
+    BEGAN_NS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    OF_BYTES_FIELD_NUMBER: _ClassVar[int]
+    began_ns: int
+    revision: int
+    blobs: int
+    bytes: int
+    of_bytes: int
+    def __init__(self, began_ns: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., of_bytes: _Optional[int] = ...) -> None: ...

@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "metrics": ("metrics", "udfstore metrics --textfile /var/lib/node_exporter/udfstore.prom"),
     "backup": ("backup", "udfstore backup /mnt/backup/udfstore"),
     "restore": ("backup", "udfstore restore /mnt/backup/udfstore --root /var/lib/udfstore"),
+    "check": ("check", "udfstore check --rate 20MiB"),
     "bridge": ("bridge", "udfstore bridge -- python3 my_udf.py"),
     "run": ("run", "udfstore run --task water --node score -- python3 udf.py < points.lp"),
     "replay": ("server", "udfstore replay save.transcript --socket /tmp/agent.sock"),

@@ -17,7 +17,7 @@ from udfstore.cli.output import put, put_array, put_lines
 from udfstore.cli.show import columns
 from udfstore.cli.show_tasks import session_row, snapshot_row, task_row, use_row
 from udfstore.cli.stores import opened
-from udfstore.cli.words import Json, Root, Socket, TaskWord
+from udfstore.cli.words import Json, Root, Socket, TaskWord, moment
 from udfstore.errors import NotFound, UsageError
 from udfstore.refs import Tag
 
@@ -100,8 +100,5 @@ def _none_if_unknown(uses: Iterator[Use]) -> Iterator[Use]:
 
 
 def _time(text: str) -> datetime:
-    try:
-        read = datetime.fromisoformat(text).astimezone()
-        return read if read.microsecond else read.replace(microsecond=999_999)  # a time to the second: all of it
-    except ValueError:
-        raise UsageError("not a time", expected="2026-11-22T18:00, with or without a zone", got=repr(text)) from None
+    read = moment(text)
+    return read if read.microsecond else read.replace(microsecond=999_999)  # a time to the second: all of it

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,6 +97,23 @@ def labels(words: list[str] | None) -> dict[str, str] | None:
             raise UsageError("a label that is given twice", got=key)
         read[key] = value
     return read
+
+
+def moment(word: str) -> datetime:
+    """A time, local unless it has a zone. Raises `UsageError`."""
+    try:
+        return datetime.fromisoformat(word).astimezone()
+    except ValueError:
+        raise UsageError("not a time", expected="2026-11-22T18:00, with or without a zone", got=repr(word)) from None
+
+
+def amount(word: str) -> int:
+    """A number of bytes, more than none: 500, 64KiB, 20 MiB. Raises `UsageError`."""
+    match = re.fullmatch(r"([0-9]{1,15}) ?(B|KiB|MiB|GiB)?", word, re.ASCII)
+    size = int(match[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}.get(match[2], 0) if match else 0
+    if not size:
+        raise UsageError("not a number of bytes", expected="500, 64KiB, 20MiB", got=repr(word))
+    return size
 
 
 def whole(word: str) -> int:

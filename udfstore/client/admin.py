@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 
 from udfstore import calls
 from udfstore.admin import (
@@ -13,6 +14,7 @@ from udfstore.admin import (
     BackupEnd,
     BackupItem,
     Can,
+    CheckItem,
     Garbage,
     Link,
     ListTokens,
@@ -83,6 +85,16 @@ class AdminCalls(ABC):
         """
         with closing(self._items(Backup())) as items:
             yield _until_the_end(items)
+
+    def check(self, *, since: datetime | int | None = None, repair: bool = False) -> Iterator[CheckItem]:
+        """Hold files, log and catalog of the store against each other: what is wrong (`Finding`), and how far
+        it is (`Checked`).
+
+        It goes on as its items are taken, so whoever takes them sets the pace. `since` leaves out content that was
+        verified since then (nanoseconds since 1970, or a time). `repair` takes damaged files out of use, as `verify`
+        does, and tells the catalog of blobs that it does not know; all else is left as it is.
+        """
+        return arguments.only(self._items(arguments.check(since, repair)), CheckItem)
 
 
 def _until_the_end(items: Iterator[calls.Item]) -> Iterator[BackupItem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from typing import TypeVar
 
 from udfstore import calls
@@ -14,6 +15,7 @@ from udfstore.admin import (
     BackupEnd,
     BackupItem,
     Can,
+    CheckItem,
     Garbage,
     Link,
     ListTokens,
@@ -74,6 +76,15 @@ class AsyncAdminCalls(ABC):
             aclosing(_until_the_end(items)) as told,
         ):
             yield told
+
+    def check(self, *, since: datetime | int | None = None, repair: bool = False) -> AsyncIterator[CheckItem]:
+        """Hold files, log and catalog of the store against each other: what is wrong (`Finding`), and how far
+        it is (`Checked`).
+
+        It goes on as its items are taken. `since` leaves out content that was verified since then; `repair` takes
+        damaged files out of use, and tells the catalog of blobs that it does not know.
+        """
+        return self._items(arguments.check(since, repair), CheckItem)
 
 
 async def _until_the_end(items: AsyncGenerator[BackupItem]) -> AsyncGenerator[BackupItem]:

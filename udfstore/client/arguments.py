@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from udfstore import calls, tasks
-from udfstore.admin import Can, Collect
+from udfstore.admin import Can, Check, Collect
 from udfstore.digest import BlobId
 from udfstore.errors import InternalError, UsageError
 from udfstore.model import REQUEST_BYTES, Event, check_labels, check_note, datetime_of
@@ -96,8 +96,18 @@ def uses(task: str, name: Tag | str | None, at: datetime | int | None, everythin
     if bool(task) == (name is not None):
         raise UsageError("what was in use is asked of a task, or of a tag")
     if isinstance(at, datetime):  # which knows microseconds: all of that one
-        at = (at.astimezone(UTC) - datetime_of(0)) // timedelta(microseconds=1) * 1000 + 999
+        at = nanoseconds(at) + 999
     return tasks.ListUses(task, None if name is None else tag(name), at, everything)
+
+
+def nanoseconds(at: datetime) -> int:
+    """A time in nanoseconds since 1970."""
+    return (at.astimezone(UTC) - datetime_of(0)) // timedelta(microseconds=1) * 1000
+
+
+def check(since: datetime | int | None, repair: bool) -> Check:
+    """The question for what is wrong with a store."""
+    return Check(nanoseconds(since) if isinstance(since, datetime) else since, repair)
 
 
 def missing(ids: Iterable[BlobId | str]) -> Iterator[calls.Missing]:

@@ -88,6 +88,8 @@ METRICS = (
     Told("udfstore_trash_bytes", "gauge", "Bytes of those."),
     Told("udfstore_removed_blobs_total", "counter", "Blobs whose files were unlinked."),
     Told("udfstore_sweeps_total", "counter", "Looks for files to unlink, by outcome: ok, failed.", ("outcome",)),
+    Told("udfstore_verified_blobs_total", "counter", "Blobs that a scrub or a check hashed and found right."),
+    Told("udfstore_damaged_blobs_total", "counter", "Blobs that one found damaged, unreadable or missing, each time."),
     Told("udfstore_tasks", "gauge", "Tasks that the store knows: with nodes (running) and without.", ("state",)),
     Told("udfstore_nodes", "gauge", "Connected nodes; a copy stores nothing.", ("role",)),
     Told("udfstore_rounds_total", "counter", "Rounds of snapshots by outcome: good, void.", ("outcome",)),
@@ -209,6 +211,8 @@ class _Collector(Collector):
         yield "udfstore_removed_blobs_total", {(): figures.removed}
         failed = figures.failed_sweeps
         yield "udfstore_sweeps_total", {("ok",): figures.sweeps - failed, ("failed",): failed}
+        yield "udfstore_verified_blobs_total", {(): figures.verified}
+        yield "udfstore_damaged_blobs_total", {(): figures.damaged}
         yield "udfstore_epoch", {(): self._service.store.epoch}
         yield "udfstore_revision", {(): self._service.store.revision}
 

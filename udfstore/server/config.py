@@ -40,7 +40,15 @@ ENVIRONMENT = "UDFSTORE_"
 
 _Limits = TypeVar("_Limits", ServerLimits, StoreLimits)
 
-_MAY_BE_ZERO = {"floor_bytes", "reserve_bytes", "trash_grace_s", "gc_grace_s", "preallocate_from", "small_bytes"}
+_MAY_BE_ZERO = {
+    "floor_bytes",
+    "gc_grace_s",
+    "preallocate_from",
+    "reserve_bytes",
+    "scrub_days",
+    "small_bytes",
+    "trash_grace_s",
+}
 
 
 def _rules(value: object) -> object:

@@ -61,8 +61,9 @@ from udfstore.version import __version__
 LOAD_CHUNKS = 3
 """That a load holds at once: one on its way, two that wait to be sent."""
 
-HELD_OPEN = calls.Watch | admin.Backup | tasks.AwaitFollowers
-"""Streams that wait for something other than their client: nobody finishes them when either side leaves."""
+HELD_OPEN = calls.Watch | admin.Backup | admin.Check | tasks.AwaitFollowers
+"""Streams that wait for something other than their client, or take hours: nobody finishes them when either side leaves.
+"""
 
 
 class Connection:

@@ -54,6 +54,11 @@ class ServerLimits:
     """HTTP connections at once, at each address: people, dashboards and scripts of one machine; 1 MiB or so each."""
     http_idle_seconds: float = 20.0
     """Of an HTTP connection between two requests, and for the head of one."""
+    scrub_days: float = 30.0
+    """Days after which content is hashed again, to find what the disk has spoiled: a month leaves time to have it back
+    from a backup. 0: never."""
+    scrub_bytes: int = 4 * MIB
+    """Content a second that is read for that: 10 TB in a month, and no disk is busy with it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.chunk_bytes <= CHUNK_BYTES:

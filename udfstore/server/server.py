@@ -25,6 +25,7 @@ from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
 from udfstore.server.pump import RECEIVE_BYTES
 from udfstore.server.rooms import Rooms
+from udfstore.server.scrub import scrub
 from udfstore.server.shares import Share, Shares
 from udfstore.service import Register, Service
 from udfstore.service.gate import Refusal
@@ -84,6 +85,7 @@ class Server:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async with trio.open_nursery() as accepting:
                     accepting.start_soon(self._sweep)
+                    accepting.start_soon(scrub, self._store, self._rooms)
                     for listener in listeners:
                         accepting.start_soon(self._accept, listener, serving)
                     await ready()

@@ -7,7 +7,7 @@ the catalog still until all of it is told.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from math import inf
 from typing import Any
 
@@ -45,6 +45,9 @@ class Streams:
                 await self._watch(number, caller, call)
             case admin.Backup():
                 await self._back_up(number, caller)
+            case admin.Check():
+                with closing(service.check(caller, call)) as steps:  # it has a file open
+                    await self._from_thread(number, steps)
             case tasks.AwaitFollowers():
                 await self._await_followers(number, caller, call)
             case _ if kind in service.slow_stream:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
@@ -254,7 +254,7 @@ class Gate:
             case list():
                 return [one for one in map(show, value) if one is not None]
             case Iterator():
-                return map(show, value)
+                return _each(show, value)
             case Future():
                 return later(value, show)
         return value
@@ -298,6 +298,15 @@ def judged(
         return gate.shown(caller, answer(self, caller, gate.check(caller, call), *args, **more))
 
     return ask
+
+
+def _each(show: Callable[[object], object], parts: Iterator[object]) -> Generator[object]:
+    """Part by part; to close this closes those."""
+    try:
+        yield from map(show, parts)
+    finally:
+        if isinstance(parts, Generator):
+            parts.close()
 
 
 def later(future: Future[Any], show: Callable[[Any], Any]) -> Future[Any]:

@@ -22,7 +22,7 @@ OK = "ok"
 
 CANCELLED = "cancelled"
 
-ENDLESS = frozenset({"watch", "await-followers", "backup", "events"})
+ENDLESS = frozenset({"watch", "await-followers", "backup", "check", "events"})
 """Kinds of calls that last as long as their caller wants: how long says nothing."""
 
 

@@ -102,6 +102,7 @@ NEEDS: dict[type, Callable[[Any], tuple[Need, ...]]] = {
     admin.RemoveToken: lambda _: _OPERATING,
     admin.ListTokens: lambda _: _OPERATING,
     admin.Backup: lambda _: _OPERATING,
+    admin.Check: lambda _: _OPERATING,
     admin.Collect: lambda _: _OPERATING,
     admin.MakeLink: lambda _: _SEEING_ALL,
     admin.ReadMetrics: lambda call: _SEEING_ALL if call.names else (),

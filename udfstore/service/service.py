@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -104,6 +104,7 @@ class Service:
             admin.ListTokens: self.list_tokens,
             admin.ReadMetrics: self.read_metrics,
             admin.Collect: self.collect,
+            admin.Check: self.check,
         }
 
     # --- content ---
@@ -351,6 +352,11 @@ class Service:
         """A backup, as `admin.Backup` has it. Its pages are read as those of a slow stream; entering is quick."""
         self.gate.check(caller, admin.Backup())
         return self.backups.begin(caller)
+
+    @judged
+    def check(self, caller: Caller, call: admin.Check) -> Generator[list[admin.CheckItem]]:
+        """A check, as `admin.Check` has it: each step reads some MiB."""
+        return self.store.check(call.since_ns, call.repair)
 
     @judged
     def sessions(self, caller: Caller, call: calls.Sessions) -> Iterator[list[calls.Session]]:

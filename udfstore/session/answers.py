@@ -18,6 +18,7 @@ from udfstore.session.values import (
     cut,
     entry_from_pb,
     entry_to_pb,
+    finding_kind_of,
     garbage_from_pb,
     garbage_to_pb,
     host_kind_of,
@@ -210,6 +211,10 @@ def pages_to_pb(items: Iterable[calls.Item | Event]) -> Iterator[pb.Page]:
                 one.backup_ends.add()
             case admin.Garbage():
                 one.garbage.append(garbage_to_pb(item))
+            case admin.Finding():
+                one.findings.append(_finding_to_pb(item))
+            case admin.Checked():
+                one.checked.append(_checked_to_pb(item))
         length = one.ByteSize()
         if length > limits.SMALL_BYTES - _HEAD_BYTES:
             got = f"{length} bytes: {type(item).__name__}"
@@ -243,6 +248,8 @@ def page_from_pb(page: pb.Page) -> list[calls.Item | Event]:
     items += (admin.LogPart(part.segment, part.data) for part in page.log_parts)
     items += map(garbage_from_pb, page.garbage)
     items += (admin.BackupEnd() for _ in page.backup_ends)
+    items += map(_finding_from_pb, page.findings)
+    items += map(_checked_from_pb, page.checked)
     return items
 
 
@@ -279,6 +286,7 @@ def fault_from_pb(fault: pb.Fault) -> UdfstoreError:
 
 
 _BACKUP = tuple(admin.BackupHead.__dataclass_fields__)
+_CHECKED = tuple(admin.Checked.__dataclass_fields__)
 _HEALTH = tuple(calls.Health.__dataclass_fields__)
 
 
@@ -297,6 +305,31 @@ def _backup_to_pb(head: admin.BackupHead) -> pb.BackupHead:
 
 def _backup_from_pb(head: pb.BackupHead) -> admin.BackupHead:
     return admin.BackupHead(**{name: getattr(head, name) for name in _BACKUP})
+
+
+def _checked_to_pb(checked: admin.Checked) -> pb.Checked:
+    return pb.Checked(**{name: getattr(checked, name) for name in _CHECKED})
+
+
+def _checked_from_pb(checked: pb.Checked) -> admin.Checked:
+    return admin.Checked(**{name: getattr(checked, name) for name in _CHECKED})
+
+
+def _finding_to_pb(finding: admin.Finding) -> pb.Finding:
+    return pb.Finding(
+        kind=finding.kind.name,
+        text=cut(finding.text),
+        id=raw_of(finding.id),
+        place=finding.place,
+        refs=finding.refs,
+        more=finding.more,
+        mended=finding.mended,
+    )
+
+
+def _finding_from_pb(finding: pb.Finding) -> admin.Finding:
+    kind, id = finding_kind_of(finding.kind), maybe_id(finding.id)
+    return admin.Finding(kind, finding.text, id, finding.place, tuple(finding.refs), finding.more, finding.mended)
 
 
 def _session_to_pb(session: calls.Session) -> pb.Session:

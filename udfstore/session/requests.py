@@ -186,6 +186,11 @@ def _write_collect(op: Any, call: admin.Collect) -> None:
     put_number(op, "grace_s", call.grace_s)
 
 
+def _write_check(op: Any, call: admin.Check) -> None:
+    op.repair = call.repair
+    put_number(op, "since_ns", call.since_ns)
+
+
 _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     calls.Save: ("save", _write_save),
     calls.Load: ("load", _write_load),
@@ -227,6 +232,7 @@ _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
     admin.Backup: ("backup", _write_nothing),
     admin.Collect: ("collect", _write_collect),
     calls.Undelete: ("undelete", _write_ref),
+    admin.Check: ("check", _write_check),
 }
 
 
@@ -349,4 +355,5 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "backup": lambda op, _: admin.Backup(),
     "collect": lambda op, _: admin.Collect(op.dry_run, maybe_number(op, "grace_s"), op.now),
     "undelete": lambda op, _: calls.Undelete(Ref.parse(op.ref)),
+    "check": lambda op, _: admin.Check(maybe_number(op, "since_ns"), op.repair),
 }

@@ -229,6 +229,11 @@ def fate_of(number: int) -> admin.Fate:
     return _member(admin.Fate, pb.Fate, number, "fate of a blob")
 
 
+def finding_kind_of(number: int) -> admin.FindingKind:
+    """What a check found, by its number. Raises `UsageError` for a kind that this release does not know."""
+    return _member(admin.FindingKind, pb.FindingKind, number, "kind of finding")
+
+
 def policy_of(number: int) -> tasks.Policy:
     """The policy of that number. Raises `UsageError` for one that this release does not know."""
     return _member(tasks.Policy, pb.Policy, number, "policy")

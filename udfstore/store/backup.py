@@ -51,7 +51,7 @@ def pages(parts: Parts) -> Generator[list[Item]]:
         while batch := list(islice(ordered, BATCH)):
             yield [*batch]
     with osfs.telling("reading the log"):
-        for number, data in segments(_loader(parts), head):
+        for number, data in segments(loader(parts), head):
             for start in range(0, len(data), PART_BYTES):
                 yield [LogPart(number, data[start : start + PART_BYTES])]
     yield [BackupEnd()]
@@ -113,7 +113,8 @@ def _contradicts(group: Group, revision: int, chain: bytes) -> bool:
     return known and group.revision <= revision <= group.last and (revision, chain) != (group.last, group.chain)
 
 
-def _loader(parts: Parts) -> Load:
+def loader(parts: Parts) -> Load:
+    """Gives the segments of the log as they are on the disk; keeps the last one at hand."""
     cached: tuple[int, bytes] = (0, b"")
 
     def load(number: int) -> bytes:

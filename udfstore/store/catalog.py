@@ -349,8 +349,7 @@ class Catalog:
 
 def make(path: Path, store: bytes) -> Catalog:
     """A new, empty catalog to be filled and then put in place with `finish`. An older file in its way is removed."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        osfs.unlink(path.with_name(path.name + suffix))
+    remove(path)
     osfs.close(osfs.create(path))  # SQLite would let others read it, and gives its journals the same rights
     with contextlib.closing(_connect(path)) as db:
         db.execute("PRAGMA synchronous = OFF")  # nothing reads the file before `finish` has synced it
@@ -362,6 +361,12 @@ def make(path: Path, store: bytes) -> Catalog:
         db.execute("INSERT INTO head VALUES (?, ?, ?, ?, ?)", values)
         db.execute(f"PRAGMA user_version = {SCHEMA}")
     return Catalog(path, store)
+
+
+def remove(path: Path) -> None:
+    """Unlink a catalog and its journals."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        osfs.unlink(path.with_name(path.name + suffix))
 
 
 def finish(filled: Path, path: Path) -> None:

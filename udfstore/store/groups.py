@@ -194,8 +194,8 @@ def first_revision(data: bytes) -> int:
     raise Damaged("no group begins here")
 
 
-def find_group(data: bytes, offset: int, above: int) -> Group | None:
-    """The first whole group or gap at or behind `offset` whose revision is greater than `above`."""
+def find_group(data: bytes, offset: int, above: int) -> tuple[int, Group] | None:
+    """The first whole group or gap at or behind `offset` whose revision is above `above`, and where it begins."""
     while (offset := data.find(MAGIC[:2], offset)) >= 0:
         try:
             group = decode_group(data, offset)
@@ -203,7 +203,7 @@ def find_group(data: bytes, offset: int, above: int) -> Group | None:
             offset += 1
             continue
         if group.revision > above:
-            return group
+            return offset, group
         offset += group.length
     return None
 

@@ -214,7 +214,7 @@ class FileLog:
             begin = head.end if number == head.segment else SEGMENT_HEAD_BYTES
             later = find_group(data, begin, head.revision)
             if later is not None:
-                return f"{where}: {self._damage(head)}; a whole group at revision {later.revision} follows it"
+                return f"{where}: {self._damage(head)}; a whole group at revision {later[1].revision} follows it"
             extent = len(data[begin:].rstrip(b"\0"))
             if extent:
                 tails.append((number, extent))

@@ -69,6 +69,10 @@ class StoreFigures:
     """Content that the store had already."""
     removed: int = 0
     """Blobs whose files were unlinked."""
+    verified: int = 0
+    """Blobs that a scrub or a check hashed and found right."""
+    damaged: int = 0
+    """How often one found a blob that was not."""
     sweeps: int = 0
     failed_sweeps: int = 0
 
@@ -108,6 +112,12 @@ class StoreMeters:
         """Files of blobs were unlinked."""
         with self._lock:
             self._figures.removed += blobs
+
+    def scrubbed(self, *, right: int, damaged: int) -> None:
+        """So many blobs were looked at."""
+        with self._lock:
+            self._figures.verified += right
+            self._figures.damaged += damaged
 
     def swept(self, *, failed: bool) -> None:
         """A look for removed files whose time had come is over."""

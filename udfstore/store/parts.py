@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from udfstore.digest import BlobId
@@ -42,6 +43,8 @@ class Parts:
     ) -> None:
         self.limits, self.clock = limits, clock
         self._format_lock = threading.Lock()
+        self.checking = threading.Lock()
+        """Held by whoever holds the catalog against one that is made beside it."""
         self.meters = StoreMeters()
         self.layout = find_root(path, create)
         with contextlib.ExitStack() as undo:
@@ -108,15 +111,28 @@ class Parts:
                 self.reserve.release()
             held, stuck = self._replay(say)
             self.catalog, problem = start.open_catalog(self.layout, self.format.id, log, say)
-            undo.callback(self.catalog.close)
+            undo.callback(lambda: self.catalog.close())
             if not problem:
-                start.index(self.catalog, self.layout, held)
-                removal.settle(self.layout, self.files, self.catalog.view, say)
+                self._settle(log, held, say)
                 log.prepare()
             else:
                 say(f"the log is damaged; the store opens for reading only: {problem}")
             self.reserve.restore(self.limits.floor_bytes)
         return problem or stuck
+
+    def _settle(self, log: FileLog, held: Sequence[BlobId], say: Callable[[str], None]) -> None:
+        """Bring files and catalog into line. A catalog that turns out to be damaged is made anew."""
+        try:
+            start.index(self.catalog, self.layout, held)
+            removal.settle(self.layout, self.files, self.catalog.view, say)
+        except sqlite3.OperationalError as error:
+            raise osfs.told(OSError(0, str(error)), "bringing the files into line with the catalog") from error
+        except sqlite3.DatabaseError as error:
+            say(f"the catalog is damaged ({error}): making it from the log and the files")
+            self.catalog.close()
+            self.catalog = start.rebuild(self.layout, self.format.id, log, say)
+            start.index(self.catalog, self.layout, held)
+            removal.settle(self.layout, self.files, self.catalog.view, say)
 
     def _replay(self, say: Callable[[str], None]) -> tuple[list[BlobId], str]:
         """Blobs that the journal held; or why it still holds them: it is left as it is, and nothing is written."""

@@ -6,13 +6,13 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from udfstore.digest import BlobId
 from udfstore.store import osfs
 from udfstore.store.catalog import Catalog, Unusable, finish, make
-from udfstore.store.groups import Damaged
+from udfstore.store.groups import Damaged, Group
 from udfstore.store.layout import FAN, Layout, blob_of, quarantined_blob
 from udfstore.store.log import FileLog, Head
 
@@ -100,7 +100,7 @@ def rebuild(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], Non
     """
     fresh = layout.catalog.with_name("catalog.new")
     with contextlib.closing(make(fresh, store)) as catalog:
-        _replay(catalog, log, say)
+        replay(catalog, log.groups(Head()), say)
         _walk(catalog, layout, say)
         catalog.fold()
     with osfs.telling("putting the catalog in its place"):
@@ -108,9 +108,10 @@ def rebuild(layout: Layout, store: bytes, log: FileLog, say: Callable[[str], Non
     return Catalog(layout.catalog, store)
 
 
-def _replay(catalog: Catalog, log: FileLog, say: Callable[[str], None]) -> None:
+def replay(catalog: Catalog, groups: Iterable[tuple[Group, Head]], say: Callable[[str], None]) -> None:
+    """Apply all groups of a log to a new catalog."""
     catalog.begin()
-    for count, (group, head) in enumerate(log.groups(Head()), 1):
+    for count, (group, head) in enumerate(groups, 1):
         catalog.apply_group(group, head)
         if count % _BATCH == 0:
             catalog.commit()

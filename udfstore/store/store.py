@@ -16,7 +16,7 @@ from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
 from udfstore.refs import Ref, Tag
 from udfstore.signing import NO_SIGNERS, Signers
-from udfstore.store import backup, changes, keeping, osfs, upkeep
+from udfstore.store import backup, changes, check, keeping, osfs, upkeep
 from udfstore.store.blobs import BlobFile, hash_file
 from udfstore.store.changes import SHOWN, Change
 from udfstore.store.committer import Judge, answer
@@ -27,6 +27,7 @@ from udfstore.store.reads import Reads
 from udfstore.store.records import State
 from udfstore.store.resolve import Resolved, check_size, find_removed, resolve
 from udfstore.store.resumable import Uploads
+from udfstore.store.scrub import Scrub
 from udfstore.store.small import Elsewhere, Small
 from udfstore.store.upload import Upload, Yard, check_announced
 from udfstore.store.view import BlobRow
@@ -37,6 +38,8 @@ HASHING = 4
 
 ELSEWHERE = 2
 """Threads that save what `save_small` could not give to the journal: content that is there, for the most part."""
+
+DAY_NS = 86400 * 10**9
 
 
 def _saved(id: BlobId, size: int, existed: bool, moved: Moved | None) -> Saved:
@@ -243,8 +246,21 @@ class Store(Reads):
         if found != id and self._quarantined(id):
             raise Corrupt(f"the stored bytes of blob {id} are damaged; saving the content again heals it", got=found)
         if not self.problem:
-            self._parts.committer.call(upkeep.verified(id))
+            self._parts.committer.call(upkeep.verified((id,)))
         return self.info(Ref.of(id))
+
+    def check(self, since_ns: int | None = None, repair: bool = False) -> Generator[list[admin.CheckItem]]:
+        """Hold files, log and catalog against each other, as `admin.Check` has it, a step at a time.
+
+        `Busy`, `NoSpace` and the like say that it cannot be done at present.
+        """
+        if self._closed:
+            raise Closing("the store is closed")
+        return check.everything(self._parts, since_ns, repair)
+
+    def scrub(self, days: float) -> Scrub:
+        """Hash content again that was not verified for so many days; what is damaged goes to quarantine."""
+        return Scrub(self._parts, self._parts.clock() - int(days * DAY_NS), repair=True)
 
     @contextlib.contextmanager
     def backup(self) -> Iterator[Generator[list[admin.Item]]]:

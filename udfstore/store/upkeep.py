@@ -94,11 +94,12 @@ def erased(ids: Sequence[BlobId]) -> Judge:
     return decide
 
 
-def verified(id: BlobId) -> Judge:
-    """Note that a file was hashed and is right."""
+def verified(ids: Sequence[BlobId]) -> Judge:
+    """Note that files were hashed and are right."""
 
     def decide(desk: Desk) -> Decision:
-        desk.catalog.set_verified(id, desk.now_ns)
+        for id in ids:
+            desk.catalog.set_verified(id, desk.now_ns)
         return nothing
 
     return decide

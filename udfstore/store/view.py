@@ -74,13 +74,18 @@ class View(Chores):
         rows = self.db.execute("SELECT id, size, saved_ns FROM blobs WHERE state <= 1 ORDER BY id")
         return ((BlobId(id), size, saved_ns) for id, size, saved_ns in rows)
 
+    def bytes_verified_outside(self, first_ns: int, last_ns: int) -> int:
+        """Bytes of blobs that are here and were hashed last before or behind that time, or never."""
+        query = "SELECT ifnull(sum(size), 0) FROM blobs WHERE state <= 1 AND verified_ns NOT BETWEEN ? AND ?"
+        return int(self.db.execute(query, (first_ns, last_ns)).fetchone()[0])
+
     def links_not_indexed(self) -> list[BlobId]:
         """What links keep though the index does not know it: a power cut may take what was indexed last."""
         query = "SELECT DISTINCT id FROM links WHERE id NOT IN (SELECT id FROM blobs) ORDER BY id"
         return [BlobId(id) for (id,) in self.db.execute(query)]
 
     def beginning_with(self, digits: str, limit: int) -> list[BlobRow]:
-        """Blobs whose hex ID begins with these digits."""
+        """Blobs whose hex ID begins with these digits, by their IDs; a `limit` below 0 is none."""
         low = bytes.fromhex(digits.ljust(2 * DIGEST_BYTES, "0"))
         high = bytes.fromhex(digits.ljust(2 * DIGEST_BYTES, "f"))
         rows = self.db.execute(f"{_BLOB} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", (low, high, limit))
@@ -237,6 +242,14 @@ class View(Chores):
             " WHERE l.id = ? ORDER BY t.tag LIMIT ?"
         )
         return [f"{tag}@{version}" for tag, version in self.db.execute(query, (id.raw, limit))]
+
+    def told_between(self, first: int, last: int, limit: int) -> tuple[list[str], int]:
+        """Refs of the entries of those revisions, newest first, and how many more there are."""
+        query = "FROM entries WHERE revision BETWEEN ? AND ?"
+        (count,) = self.db.execute(f"SELECT count(*) {query}", (first, last)).fetchone()
+        rows = self.db.execute(f"SELECT tag, version {query} ORDER BY revision DESC LIMIT ?", (first, last, limit))
+        refs = [f"{tag}@{version}" for tag, version in rows]
+        return refs, count - len(refs)
 
     # --- records ---------------------------------------------------------------------------------------------------
 
