@@ -40,7 +40,7 @@ from udfstore.admin import Fate
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
 from udfstore.refs import Prefix, Ref, Tag
-from udfstore.store import Rule, Store, collecting, retention, shedding
+from udfstore.store import Rule, Store, collecting, shedding
 
 TAGS = ("a", "m/a", "m/b")
 AUTO = "snapshots/p/auto"
@@ -55,7 +55,7 @@ contents = st.sampled_from(CONTENTS)
 
 
 class StoreAgainstModel(RuleBasedStateMachine):
-    limits = replace(TINY, retention=(Rule("m/*", versions=VERSIONS),))
+    limits = replace(TINY, retention=(Rule("m/*", versions=VERSIONS), Rule(AUTO, versions=KEPT)))
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,6 @@ class StoreAgainstModel(RuleBasedStateMachine):
         """The manifests that are kept, oldest first, and what they link."""
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(shedding, "WORTH_BYTES", 1 << 20)
-        self.patch.setattr(retention, "BUILT_IN", (retention.Rule(AUTO, versions=KEPT),))
 
     def open(self) -> Store:
         return open_store(self.folder / "root", clock=self.clock, limits=self.limits)

@@ -381,13 +381,16 @@ class Store(Reads):
         return self._remove(keeping.drop(untag, versions, request, author))
 
     def _remove(self, judge: Judge) -> Future[Gone]:
-        def judged(future: Future[Gone]) -> None:
-            self._parts.files.wanted.left()
-            if future.exception() is None and future.result().blobs:
-                self._parts.remover.remove(future.result().blobs)
+        gone = Future[Gone]()
+        gone.set_running_or_notify_cancel()
 
-        gone: Future[Gone] = self._parts.committer.submit(judge)
-        gone.add_done_callback(judged)
+        def judged(condemned: Future[Gone]) -> None:
+            self._parts.files.wanted.left()
+            if condemned.exception() is None and condemned.result().blobs:
+                self._parts.remover.remove(condemned.result().blobs)
+            answer(gone, condemned.result)
+
+        self._parts.committer.submit(judge).add_done_callback(judged)
         return gone
 
     # --- inside ----------------------------------------------------------------------------------------------------
