@@ -85,8 +85,8 @@ def _ask_in_a_thread(self: Service, *given: Any) -> None:
     self.slow[calls.GetTag] = self.quick.pop(calls.GetTag)
 
 
-def _page_for_each(self: Streams, call: calls.Watch, cursor: int) -> tuple[Sequence[Any], int]:
-    events, after = self._rooms.service.go_on_watching(call, cursor)
+def _page_for_each(self: Streams, caller: Caller, call: calls.Watch, cursor: int) -> tuple[Sequence[Any], int]:
+    events, after = self._rooms.service.go_on_watching(caller, call, cursor)
     return list(self._session.pages(events)), after
 
 

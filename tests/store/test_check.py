@@ -393,7 +393,7 @@ WRONG: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "records": ("UPDATE records SET note = 'forged' WHERE revision = 1", ()),
     "entries": ("UPDATE entries SET size = 9 WHERE tag = 'models/pump' AND version = 2", ("models/pump@2",)),
     "a version that never was": (
-        "INSERT INTO entries SELECT tag, 3, revision, 9, id, size, origin, source, labels, links FROM entries"
+        "INSERT INTO entries SELECT tag, 3, revision, 9, id, size, origin, source, labels, links, held FROM entries"
         " WHERE tag = 'models/pump' AND version = 2",
         ("models/pump@3",),
     ),

@@ -188,7 +188,8 @@ def _write_collect(op: Any, call: admin.Collect) -> None:
 
 def _write_check(op: Any, call: admin.Check) -> None:
     op.repair = call.repair
-    put_number(op, "since_ns", call.since_ns)
+    if call.since_ns is not None:
+        op.since_ns = call.since_ns
 
 
 _WRITE: dict[type, tuple[str, Callable[[Any, Any], None]]] = {
@@ -355,5 +356,5 @@ _READ: dict[str, Callable[[Any, bytes], calls.Call]] = {
     "backup": lambda op, _: admin.Backup(),
     "collect": lambda op, _: admin.Collect(op.dry_run, maybe_number(op, "grace_s"), op.now),
     "undelete": lambda op, _: calls.Undelete(Ref.parse(op.ref)),
-    "check": lambda op, _: admin.Check(maybe_number(op, "since_ns"), op.repair),
+    "check": lambda op, _: admin.Check(op.since_ns if op.HasField("since_ns") else None, op.repair),
 }
