@@ -19,6 +19,10 @@ Job = Callable[[Conversation], Iterator[Operation]]
 """What one client does: its operations, in their order."""
 
 
+AT_THE_DOOR = 64
+"""Connections that wait for their welcome at once: fewer than a socket lets wait to be accepted."""
+
+
 def _at_once() -> bool:
     return True
 
@@ -65,13 +69,18 @@ class Crowd:
     """Connections to one server, and clients on them. `converse` begins the conversation of one."""
 
     def __init__(self, path: Path, connections: int, converse: Callable[[], Conversation] = _usual) -> None:
-        self._links = [Link(connect([path]), converse()) for _ in range(connections)]
-        self._clients: list[list[_Client]] = [[] for _ in self._links]
-        self._numbers = {link.socket.fileno(): number for number, link in enumerate(self._links)}
+        self._links: list[Link] = []
+        self._clients: list[list[_Client]] = []
+        self._numbers: dict[int, int] = {}
         self._poll = select.epoll()
-        for fd in self._numbers:
-            self._poll.register(fd, select.EPOLLIN)
-        self.drive(lambda: all(link.talk.welcome is not None for link in self._links))
+        for number in range(connections):
+            link = Link(connect([path]), converse())
+            self._links.append(link)
+            self._clients.append([])
+            self._numbers[link.socket.fileno()] = number
+            self._poll.register(link.socket, select.EPOLLIN)
+            if number % AT_THE_DOOR == 0 or number == connections - 1:
+                self.drive(lambda: all(link.talk.welcome is not None for link in self._links))
 
     def __enter__(self) -> Self:
         return self
