@@ -23,7 +23,7 @@ from tests.bench.small import CROWD as SAVERS
 from tests.bench.small import PIPELINED, SMALL_BYTES, loading, saving
 from tests.bench.stand import MIB, Served, Stand
 from tests.bench.tags import CROWD as MOVERS
-from tests.bench.tags import moving, reached, watching
+from tests.bench.tags import moving, reached, reading, watching
 from tests.bench.without import without
 from udfstore.digest import BlobId
 from udfstore.store import osfs
@@ -96,6 +96,11 @@ class Ground:
         count, _ = self._sizes.reads, self._small
         return per_second(count, lambda: [self._store.get_tag(TAG) for _ in range(count)])
 
+    def reads(self) -> float:
+        """The same, several on their way at once."""
+        each, _ = self._sizes.reads // PIPELINED, self._small
+        return self._crowd(1, PIPELINED, each, reading(TAG, each))
+
     def watched(self) -> float:
         """Until all who watch a tag know of a move."""
         with watching(self._served, self._sizes.watchers) as (crowd, kept):
@@ -149,6 +154,7 @@ LOADS = Task(f"load 4 KiB in chunks, {PIPELINED} on their way", Unit.PER_SECOND,
 MOVE = Task("tag move, 1 client", Unit.PER_SECOND, Ground.move)
 MOVES = Task(f"tag move, {MOVERS} clients", Unit.PER_SECOND, Ground.moves)
 READ = Task("tag read", Unit.PER_SECOND, Ground.read)
+READS = Task(f"tag read, {PIPELINED} on their way", Unit.PER_SECOND, Ground.reads)
 WATCHED = Task("a tag move reaches all watchers, 99th percentile", Unit.MILLISECONDS, Ground.watched)
 SAVE_BIG = Task("save in chunks", Unit.RATE, Ground.save_big)
 LOAD_BIG = Task("load in chunks", Unit.RATE, Ground.load_big)
@@ -180,7 +186,7 @@ GAINS = (
     Gain("written zeros", (SAVE, MOVE), plain=("written-zeros",)),
     Gain("content at hand", (LOAD, LOADS), plain=("at-hand",)),
     Gain("reading at once", (READ,), plain=("quick",)),
-    Gain("frames together", (LOADS,), plain=("frames-together",)),
+    Gain("frames by themselves", (LOADS, READS), plain=("frames-by-themselves",)),
     Gain("kept connections", (LOAD, READ), plain=("kept-readers",)),
     Gain("shared pages", (WATCHED,), plain=("shared-pages",)),
     Gain("descriptors", (OPEN, OPEN_BIG, LOAD_BY_FILE, SAVE_FILE), plain=("descriptors",)),
@@ -193,9 +199,7 @@ GAINS = (
     Gain("large chunks", (SAVE_BIG, LOAD_BIG), flags=("--chunk-bytes", "256KiB")),
     Gain("a large window", (SAVE_BIG,), flags=("--window-bytes", "1MiB")),
     Gain("reading ahead", (LOAD_BIG,), plain=("reading-ahead",)),
-    Gain("a second chunk", (LOAD_BIG,), plain=("second-chunk",)),
     Gain("the client's second chunk", (SAVE_BIG,), plain=("client-second-chunk",), client=True),
-    Gain("the client's socket buffer", (SAVE_BIG,), plain=("client-buffers",), client=True),
     Gain("the client's window", (LOAD_BIG,), plain=("client-window",), client=True),
     Gain("the client's reading in place", (LOAD_BIG,), plain=("client-reading-in-place",), client=True),
     Gain("the client's hashing beside", (LOAD_BIG,), plain=("client-hashing-beside",), client=True),

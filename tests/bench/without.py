@@ -20,23 +20,19 @@ from udfstore import calls
 from udfstore.cli import main
 from udfstore.client import hashing, link, operations
 from udfstore.model import Caller
-from udfstore.server import connection, server, transfers
+from udfstore.server import connection, server
 from udfstore.server.connection import Connection
 from udfstore.server.incoming import Pool
 from udfstore.server.streams import Streams
 from udfstore.server.transfers import Transfers
 from udfstore.service import Service
-from udfstore.session import outbox
+from udfstore.session import host, outbox
 from udfstore.session.events import Welcome
 from udfstore.session.host import HostSession
 from udfstore.session.udf import UdfSession
 from udfstore.store import BlobFile, osfs, upload
 from udfstore.store.catalog import Catalog
 from udfstore.store.committer import Committer, Job
-
-KERNEL_BUFFER_BYTES = 212_992 // 2
-"""What a Unix socket has when nobody asks for more (net.core.wmem_default); the kernel doubles what is asked for."""
-
 
 ONE_BUFFER_BYTES = 256 * 1024
 """Of each read, where all of it is copied once more: stays in a core's second-level cache."""
@@ -116,7 +112,7 @@ WITHOUT: Mapping[str, Sequence[tuple[object, str, object]]] = {
     "one-piece": [(connection, "Welcome", _welcome(save_credit=0)), (Transfers, "save", _grant_first)],
     "written-zeros": [(osfs, "write_file", _allocate_zeros)],
     "at-hand": [(Transfers, "load_at_once", lambda *_: False)],
-    "frames-together": [(outbox, "TAKE_FRAMES", 1)],
+    "frames-by-themselves": [(host, "FRAMES_AT_ONCE", outbox.TAKE_FRAMES)],
     "quick": [(Service, "__init__", _ask_in_a_thread)],
     "kept-readers": [(Catalog, "give_reader", _close_reader)],
     "shared-pages": [(Streams, "_news", _page_for_each)],
@@ -125,7 +121,6 @@ WITHOUT: Mapping[str, Sequence[tuple[object, str, object]]] = {
     "used-memory": [(Pool, "give", lambda *_: None)],
     "hashing-beside": [(upload, "BESIDE_BYTES", sys.maxsize)],
     "reading-ahead": [(Transfers, "load", _send_then_read)],
-    "second-chunk": [(transfers, "CHUNKS_WAITING", 1)],
     "descriptors": [(connection, "Welcome", _welcome(descriptors=False))],
     "clone": [(upload.Upload, "clone", lambda *_: False)],
     "client-hashing-beside": [(hashing, "BESIDE_BYTES", sys.maxsize)],
@@ -135,7 +130,6 @@ WITHOUT: Mapping[str, Sequence[tuple[object, str, object]]] = {
     ],
     "client-window": [(operations, "WINDOW_BYTES", 1024 * 1024)],
     "client-second-chunk": [(operations, "CHUNKS_WAITING", 1)],
-    "client-buffers": [(link, "BUFFER_BYTES", KERNEL_BUFFER_BYTES)],
 }
 """What is taken out: whose attribute, its name, and what stands in its place."""
 

@@ -18,7 +18,6 @@ from kit import SECONDS, ServerProcess, in_thread
 import udfstore
 from udfstore import NoServer, aio
 from udfstore.calls import Watch
-from udfstore.client import link
 from udfstore.client.follow import Follower
 from udfstore.client.following import AsyncFollower
 from udfstore.client.retry import FIRST_SECONDS, MOST_SECONDS, PATIENCE_SECONDS, Retry
@@ -200,8 +199,6 @@ def test_calls_to_a_server_that_does_not_read_wait_idly(
         nonlocal waits
         waits += 1
         await wait_writable(sock)
-
-    monkeypatch.setattr(link, "BUFFER_BYTES", 4096)
 
     async def main() -> None:
         with anyio.fail_after(SECONDS):

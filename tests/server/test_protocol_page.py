@@ -151,7 +151,7 @@ def test_the_buffers_are_multiplied_out_right() -> None:
         LIMITS.first_window_bytes,
         window,
         window + 2 * chunk,
-        (CHUNKS_WAITING + 1) * chunk,
+        (CHUNKS_WAITING + 2) * chunk,
         2 * chunk,
         0,
         LIMITS.waiting_bytes + limits.ANSWER_BYTES,

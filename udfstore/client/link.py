@@ -21,9 +21,6 @@ from udfstore.errors import Denied, NoServer, UsageError
 RECEIVE_BYTES = 64 * 1024
 """Of one read, beside the rest of a long frame: what is read here is copied once more."""
 
-BUFFER_BYTES = 1024 * 1024
-"""Of the socket, each way: as much as a chunk, so that sender and receiver take turns seldom."""
-
 PASSES_DESCRIPTORS = sys.platform == "linux"
 """Elsewhere a socket to a server leads through something that passes bytes alone."""
 
@@ -55,8 +52,6 @@ def connect(paths: Iterable[Path]) -> socket.socket:
                 raise Denied(f"no permission to open the socket {path}; is your user in its group?") from error
             tried.append(f"{path} ({(error.strerror or str(error)).lower()})")
             continue
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            connection.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
         return connection
     raise NoServer(f"no server answers at {', '.join(tried)}; start one with: udfstore serve")
 

@@ -35,7 +35,7 @@ WINDOW_PAGES = 4
 """Pages of one list on their way at once."""
 
 CHUNKS_WAITING = 2
-"""Chunks of a save that wait to be sent: one on its way, the next one read meanwhile."""
+"""Chunks of a save that wait to be sent, beside the one on its way."""
 
 
 @dataclass(frozen=True, slots=True)

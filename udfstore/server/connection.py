@@ -59,7 +59,7 @@ from udfstore.store import BlobFile
 from udfstore.version import __version__
 
 LOAD_CHUNKS = 3
-"""That a load holds at once: one on its way, two that wait to be sent."""
+"""That a load holds at once: one on its way, one that waits to be sent, one that is read."""
 
 HELD_OPEN = calls.Watch | admin.Backup | admin.Check | tasks.AwaitFollowers
 """Streams that wait for something other than their client, or take hours: nobody finishes them when either side leaves.

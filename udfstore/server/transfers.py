@@ -29,8 +29,8 @@ DESCRIPTORS_WAITING = 16
 AT_HAND_BYTES = 64 * 1024
 """Content that is sent on the spot where that does not wait for the disk: to copy so much takes microseconds."""
 
-CHUNKS_WAITING = 2
-"""Chunks of a load that wait to be sent: one on its way, the next one read meanwhile."""
+CHUNKS_WAITING = 1
+"""Chunks of a load that wait to be sent, beside the one on its way; the next is read meanwhile."""
 
 
 class Transfers:

@@ -46,6 +46,11 @@ ENDED_EARLY = 1024
 """How many calls that ended before their content did are remembered: their late chunks are dropped in silence."""
 
 
+FRAMES_AT_ONCE = 1
+"""A client takes the first answer while the next is sent, and asks again meanwhile. Its own frames go together, so that
+a small save is all there when it is looked at."""
+
+
 def refusal(error: UdfstoreError) -> bytes:
     """The frame that turns a peer away before there is a conversation."""
     return codec.encode(pb.Request(fault=answers.fault_to_pb(0, error)))
@@ -86,7 +91,7 @@ class HostSession:
 
     def __init__(self, welcome: Welcome, plain_bytes: int = limits.PLAIN_BYTES, memory: Memory = fresh) -> None:
         """`plain_bytes`: the largest state that a node may send inside its answer. `memory`: see `FrameReader`."""
-        self.outbox = Outbox()
+        self.outbox = Outbox(FRAMES_AT_ONCE)
         self.tokens = Tokens()
         self.state = State.GREETING
         self.closing = False

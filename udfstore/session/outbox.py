@@ -28,7 +28,9 @@ TAKE_FRAMES = 512
 class Outbox:
     """What one side of a conversation still has to send."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames: int = TAKE_FRAMES) -> None:
+        """`frames`: how many are sent at once at most."""
+        self._frames = frames
         self._small: deque[tuple[bytes, Token | None]] = deque()
         self._lanes: dict[int, deque[Buffers]] = {}
         self._sending: list[memoryview] = []
@@ -110,7 +112,7 @@ class Outbox:
         """The next buffers to send: a frame with a descriptor, or small frames and then chunks, up to a bound."""
         taken: list[bytes | memoryview] = []
         size = 0
-        while self._small and len(taken) < TAKE_FRAMES and size < TAKE_BYTES:
+        while self._small and len(taken) < self._frames and size < TAKE_BYTES:
             if taken and self._small[0][1] is not None:
                 break
             frame, self._token = self._small.popleft()
@@ -119,7 +121,7 @@ class Outbox:
             if self._token is not None:
                 break
         self.small_bytes -= size
-        while self._lanes and not self._small and len(taken) < TAKE_FRAMES and self._token is None:
+        while self._lanes and not self._small and len(taken) < self._frames and self._token is None:
             call, lane = next(iter(self._lanes.items()))
             size += sum(map(len, lane[0]))
             if taken and size > TAKE_BYTES:
