@@ -31,6 +31,6 @@ def test_every_promise_has_a_row() -> None:
     assert [int(number) for number in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)] == list(range(1, 25))
 
 
-def test_every_row_names_a_test_or_says_why_not() -> None:
+def test_every_row_names_a_test() -> None:
     rows = [line for line in PAGE.splitlines() if re.match(r"\| (?!\||what happens)", line)]
-    assert [row for row in rows if "::test_" not in row and "::Test" not in row and "no rules yet" not in row] == []
+    assert [row for row in rows if "::test_" not in row and "::Test" not in row] == []

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit import eventually
+from kit import SECONDS, eventually
 from live_server import LiveServer
 from raw_client import RawClient
 from raw_node import RawNode, ask, taken
@@ -18,19 +20,20 @@ import udfstore
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.errors import Denied, NotFound
 
+ALLOW = '["read:models/**", "snapshot:pump", "write:models/staging/*"]'
 DAG = b'{"nodes": [{"name": "a", "kind": "udf"}]}'
 
 
 class TwoDoors(LiveServer):
     """A server whose configuration has two listeners, and rules."""
 
-    def __init__(self, folder: Path, rules: str = "") -> None:
+    def __init__(self, folder: Path, rules: str = "", allow: str = ALLOW) -> None:
         super().__init__(folder)
         self.socket, self.udfs = folder / "people.sock", folder / "udfs" / "udfs.sock"
         self._config = folder / "config.toml"
         self._config.write_text(
             f'[[listen]]\npath = "{self.socket}"\n\n[[listen]]\npath = "{self.udfs}"\nmode = "0666"\n'
-            f'allow = ["read:models/**", "snapshot:pump", "write:models/staging/*"]\n\n{rules}'
+            f"allow = {allow}\n\n{rules}"
         )
 
     def _place(self) -> list[str]:
@@ -143,3 +146,38 @@ def test_rules_by_user_hold_beside_the_listeners(tmp_path: Path) -> None:
                 person.save(b"x", tag="models/a")
         with udfstore.connect(server.udfs) as udf, pytest.raises(Denied, match="the rules"):
             udf.load("models/a")
+
+
+_STRANGER = """
+import os, sys
+from udfstore import Denied, connect
+socket, uid, gid, other = sys.argv[1], *map(int, sys.argv[2:])
+os.setgroups([other]); os.setgid(gid); os.setuid(uid)
+try:
+    with connect(socket) as store:
+        author = store.save(b"x", tag="models/x").entry.author
+        print([author.uid, *author.gids])
+except Denied as error:
+    print(error.message)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_is_whom_the_kernel_names(folder: Path) -> None:
+    """Whatever it claims: its uid and its groups decide what it may, and stand beside what it did."""
+
+    def stranger(place: Path, *numbers: int) -> str:
+        command = [sys.executable, "-c", _STRANGER, str(place), *map(str, numbers)]
+        claims = {**os.environ, "UDFSTORE_AUTHOR": "person=root"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, env=claims)
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+    rules = '[[rule]]\nuser = 12345\nallow = ["write"]\n\n[[rule]]\ngroup = 12347\nallow = ["write"]\n'
+    folder.chmod(0o755)
+    with TwoDoors(folder, rules, allow='["write"]') as server:
+        server.udfs.parent.chmod(0o755)
+        assert stranger(server.udfs, 12345, 12346, 12349) == "[12345, 12346, 12349]"
+        assert stranger(server.udfs, 12348, 12346, 12347) == "[12348, 12346, 12347]"
+        assert stranger(server.udfs, 12348, 12346, 12349).startswith("uid 12348 (python")
+        assert "no permission to open the socket" in stranger(server.socket, 12345, 12346, 12347)

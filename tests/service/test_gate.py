@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from service_kit import DAG, Box, request
+from service_kit import DAG, LIMITS, Box, request
 
 from udfstore import admin, calls, tasks
 from udfstore.digest import BlobId
@@ -19,6 +20,7 @@ from udfstore.service.needs import NEEDS
 from udfstore.service.rules import Rule, Rules, parse
 from udfstore.service.service import Service
 from udfstore.service.tasks import Tasks
+from udfstore.store import Rule as Retention
 
 UDF = Caller(Author("socket", 1000, (1000,), 7, "python3"), 5, listener="udfs")
 PERSON = Caller(Author("socket", 1000, (1000,), 8, "udfstore"), 6, listener="people")
@@ -126,7 +128,11 @@ REFUSED = [
     calls.Move((calls.Step(Tag("models/a"), Ref.parse("models/a")),), request=b"r" * 16),
     calls.Move((calls.Step(Tag("models/staging/q"), Ref.parse("private/x")),), request=b"r" * 16),
     calls.Rollback(Tag("models/a"), request=b"r" * 16),
+    calls.Hold(Tag("models/a"), "why", request=b"r" * 16),
+    calls.Release(Tag("models/a"), request=b"r" * 16),
     calls.Untag((Tag("models/a"),), request=b"r" * 16),
+    calls.Undelete(Ref.parse("models/a")),
+    calls.Undelete(Ref.parse("private/x")),
     calls.Delete(Ref.parse("models/a"), force=True, request=b"r" * 16),
     tasks.ListSnapshots("fan"),
     tasks.FindSnapshot("fan"),
@@ -141,6 +147,8 @@ REFUSED = [
     admin.AddToken("me"),
     admin.RemoveToken("me"),
     admin.ListTokens(),
+    admin.Check(),
+    admin.Collect(),
     admin.MakeLink(),
     admin.ReadMetrics(),
 ]
@@ -293,6 +301,19 @@ def test_a_removal_needs_every_tag_that_has_a_part_in_it(doors: Doors) -> None:
         assert deleted.id == BlobId.of(b"own")
 
 
+def test_removed_content_is_brought_back_by_the_digits_that_are_told(doors: Doors) -> None:
+    id = doors.save(UDF, b"own", "models/staging/r").id
+    doors.ask(UDF, calls.Delete(Ref.of(id), force=True, request=request()))
+    for caller in (UDF, PERSON):
+        with pytest.raises(Gone, match=f"udfstore undelete {id.hex[:16]}"):
+            doors.load(caller, id.hex[:16])
+    assert doors.ask(UDF, calls.Undelete(Ref.parse(id.hex[:16]))).versions == ("models/staging/r@1",)
+    assert doors.load(UDF, id) == b"own"
+    doors.ask(PERSON, calls.Delete(Ref.of(ID), force=True, request=request()))
+    with pytest.raises(NotFound):
+        doors.ask(UDF, calls.Undelete(Ref.parse(ID.hex[:16])))
+
+
 # --- what is told --------------------------------------------------------------------------------------------------
 
 
@@ -318,8 +339,26 @@ def test_an_entry_does_not_tell_what_it_was_made_from(doors: Doors) -> None:
     file.close()
     assert head.info.entry is not None
     told.append(head.info.entry)
-    assert [entry.source for entry in told] == [""] * 4
+    told += doors.ask(UDF, calls.Why(Ref.parse("models/b"))).named
+    doors.ask(PERSON, move_to("models/staging/b", "private/x"))
+    staged = Tag("models/staging/b")
+    for call in (calls.Hold(staged, "why", request()), calls.Release(staged, "", request())):
+        moved = doors.ask(UDF, call)
+        told += [*moved.entries, *moved.before]
+    assert {entry.source for entry in told} == {""}
     assert doors.ask(PERSON, calls.History(Tag("models/b")))[0].source == "private/x"
+
+
+def test_why_tells_the_rules_of_what_may_be_read_alone(doors: Doors) -> None:
+    keep = ("private/* keep 1", "models/* keep 9")
+    doors.box.store._parts.limits = replace(LIMITS, retention=tuple(map(Retention.parse, keep)))
+    for ref in ("models/a", "private/x@1"):
+        doors.ask(PERSON, move_to("private/x", ref))
+    kept = doors.ask(PERSON, calls.Why(Ref.parse("models/a")))
+    assert ([entry.ref for entry in kept.named], kept.rules) == (["private/x@2", "models/a@1"], keep)
+    assert kept.let_go == ("private/x@2",)
+    kept = doors.ask(UDF, calls.Why(Ref.parse("models/a")))
+    assert ([entry.ref for entry in kept.named], kept.rules, kept.let_go) == (["models/a@1"], keep[1:], ())
 
 
 def test_a_watch_tells_what_may_be_read(doors: Doors) -> None:

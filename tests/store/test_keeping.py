@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from store_kit import (
     AUTHOR,
+    SMALL,
     Clock,
     abandon,
     blob_path,
@@ -26,10 +29,12 @@ from store_kit import (
 
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Gone, UdfstoreError
+from udfstore.errors import Busy, Gone, UdfstoreError
+from udfstore.model import Kind
 from udfstore.refs import Ref, Tag
-from udfstore.store import Store, keeping
+from udfstore.store import Store, keeping, upkeep
 from udfstore.store.committer import HOUSE
+from udfstore.store.log import Head
 from udfstore.store.wanted import MOST, WANTED_NS, Wanted
 
 AUTO = Tag.parse("snapshots/pump/auto")
@@ -292,6 +297,29 @@ def test_nobody_relies_on_what_is_leaving() -> None:
     assert (wanted.postponed(), wanted.postponed()) == ([one], [])
     wanted.settle([one])
     assert wanted.leave(one, 1), "an entry keeps it, or nobody does"
+
+
+def test_a_step_that_is_refused_ends_no_other(root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content that is leaving is lent to nobody before the record of it is there for all to see."""
+    with open_store(root, clock=clock, limits=replace(SMALL, queue=1)) as store:
+        rounds(store, 1, 10)
+        clock.advance(WANTED_NS / 10**9)
+        committer = store._parts.committer
+        append, lent, waits = committer._log.append, list[bool](), list[Future[None]]()
+
+        def between(written: list[tuple[Kind, bytes]], after: int) -> Head:
+            if any(kind is Kind.CONDEMN for kind, _ in written):
+                waits.append(committer.submit(lambda _: upkeep.nothing))
+                with pytest.raises(Busy):
+                    store.let_go(()).result()
+                lent.append(store.want(BlobId.of(b"state 1")))
+            return append(written, after=after)
+
+        monkeypatch.setattr(committer._log, "append", between)
+        rounds(store, 11, 11)
+        assert [waiting.result() for waiting in waits] == [None]
+        assert lent == [False]
+        assert not here(store, b"state 1")
 
 
 def test_the_newest_wanted_are_remembered() -> None:

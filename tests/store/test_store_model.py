@@ -36,7 +36,7 @@ from store_kit import (
     untag,
 )
 
-from udfstore.admin import Fate
+from udfstore.admin import Fate, Finding
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
 from udfstore.refs import Prefix, Ref, Tag
@@ -83,8 +83,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.patch.undo()
-        self.store.close()
-        shutil.rmtree(self.folder)
+        try:
+            found = [item for items in self.store.check() for item in items if isinstance(item, Finding)]
+        finally:
+            self.store.close()
+            shutil.rmtree(self.folder)
+        assert found == []
 
     def add(self, tag: str, content: bytes | None, origin: int = 0) -> None:
         self.entries.setdefault(tag, []).append(content)

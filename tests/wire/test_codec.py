@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.errors import ProtocolError
-from udfstore.wire import codec, limits
+from udfstore.wire import codec, limits, varint
 from udfstore.wire.framing import Frame, FrameReader
 
 numbers = st.one_of(st.integers(0, 300), st.integers(0, 2**64 - 1))
@@ -125,3 +125,16 @@ def test_the_pure_python_parser_of_protobuf_raises_nothing_else() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout
+
+
+def test_a_call_number_of_more_than_64_bits_is_read_as_protobuf_reads_it() -> None:
+    for number in (2**64, 2**65 - 1, 2**70 - 1):
+        inner = bytes((1 << 3,)) + varint.encode(number) + bytes((2 << 3 | 2, 1)) + b"x"
+        envelope = varint.encode(codec.CHUNK << 3 | 2) + varint.encode(len(inner)) + inner
+        try:
+            call = pb.Request.FromString(envelope).chunk.call
+        except DecodeError:
+            with pytest.raises(ProtocolError):
+                codec.decode_chunk(Frame(codec.CHUNK, envelope))
+        else:
+            assert codec.decode_chunk(Frame(codec.CHUNK, envelope)).call == call

@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     )
     listen: Listens = Field((), description="Several sockets instead of one, each with what it allows: a table each.")
     rule: Alloweds = Field((), description="Who may do what, beside what the listeners allow: a table each.")
+    signed: Signeds = Field((), description="Tags that move only with a signature: a table for each pattern.")
     http: str | None = Field(
         None, description="Serve HTTP too, at HOST:PORT or unix:PATH; without it there is none.", min_length=1
     )
@@ -102,8 +103,6 @@ class Settings(BaseSettings):
         "auto", description="Form of the log on stderr: human, json, or auto (human on a terminal)."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
-
-    signed: Signeds = Field((), description="Tags that move only with a signature: a table for each pattern.")
 
     @property
     def mode(self) -> int:

@@ -439,6 +439,9 @@ class Connection:
             self._log.info(done, name=call.name, **self._peer)
             self._result(number, result)
             return
+        if isinstance(call, calls.Undelete):  # it moves files, and waits for the log
+            self._result(number, await self._rooms.writing(answer, self._caller, call))
+            return
         long = isinstance(call, calls.Verify)
         self._result(number, await self._rooms.looking(long, answer, self._caller, call))
 

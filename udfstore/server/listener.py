@@ -102,7 +102,10 @@ class Listener:
                     raise Denied(f"cannot tell whether {self.path} is in use: {error.strerror}") from error
             else:
                 raise Conflict(f"a server answers at {self.path} already; see: udfstore status --socket {self.path}")
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise Denied(f"nobody answers at {self.path}, and it cannot be removed: {error.strerror}") from error
 
 
 def _bind(path: Path, mode: int, gid: int) -> socket.socket:

@@ -237,9 +237,9 @@ class Gate:
                 return self._kept(caller, rights, value)
             case calls.Moved():
                 before = tuple(entry and _entry(rights, entry) for entry in value.before)
-                return replace(value, before=before)
+                return replace(value, entries=_entries(rights, value.entries), before=before)
             case Event():
-                entries = tuple(filter(None, (_entry(rights, entry) for entry in value.entries)))
+                entries = _entries(rights, value.entries)
                 return replace(value, entries=entries) if entries or not value.entries else None
             case calls.Session():
                 place, role = (value.place, value.role) if _sees_task(rights, value.place.task) else (NOWHERE, "")
@@ -268,11 +268,21 @@ class Gate:
         return replace(info, tags=tuple(heads[:_SHOWN_TAGS]), history=named - len(heads), entry=entry)
 
     def _kept(self, caller: Caller, rights: Rights, kept: calls.Kept) -> calls.Kept:
-        named, linked = (tuple(e for e in side if rights.may(READ, e.tag)) for side in (kept.named, kept.linked))
+        named, linked = _entries(rights, kept.named), _entries(rights, kept.linked)
+        ruled = dict(zip((entry.ref for entry in kept.named), kept.rules, strict=True))
+        rules = {entry.ref: ruled[entry.ref] for entry in named}
         all = sum(1 for refs in self._store.refs_with(kept.info.id) for tag, _ in refs if rights.may(READ, tag))
         info = self._info(caller, rights, kept.info)
         assert info is not None, "the ref was judged"
-        return replace(kept, info=info, named=named, linked=linked, more=all - len(named) - len(linked))
+        return replace(
+            kept,
+            info=info,
+            named=named,
+            linked=linked,
+            more=all - len(named) - len(linked),
+            rules=tuple(rules.values()),
+            let_go=tuple(ref for ref in kept.let_go if ref in rules),
+        )
 
 
 class Gated(Protocol):
@@ -344,6 +354,10 @@ def _entry(rights: Rights, entry: Entry) -> Entry | None:
         return None
     source = Ref.parse(entry.source).tag if entry.source else None
     return entry if source is None or rights.may(READ, source.name) else replace(entry, source="")
+
+
+def _entries(rights: Rights, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    return tuple(filter(None, (_entry(rights, entry) for entry in entries)))
 
 
 def _sees_task(rights: Rights, task: str) -> bool:

@@ -6,7 +6,7 @@
 `read` sees tags, their history and the content that they name or link. `write` saves content and moves tags, `delete`
 deletes tags and removes content; both may read what they are about. The pattern of those is one of tags. `snapshot`
 lets nodes of a task join, take its snapshots and be restored from them; its pattern is one of tasks, as their names
-stand in tags. `admin` is about tokens and backups, and has no pattern.
+stand in tags. `admin` is about tokens, backups, checks and collection, and has no pattern.
 
 What a listener allows is the most that anybody may do who comes by it. Where there are rules, a caller may do what
 those allow together that fit it; where there are none, all that its listener allows.

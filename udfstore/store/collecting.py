@@ -22,7 +22,6 @@ from udfstore.store.records import State
 from udfstore.store.removal import SECOND, Remover
 from udfstore.store.retention import DAY, Rule, rule_for
 from udfstore.store.view import BlobRow, View
-from udfstore.store.wanted import Wanted
 
 PAGE = 4096
 """Blobs, versions or tags looked at before others have their turn: some 10 ms."""
@@ -57,13 +56,12 @@ class Collector:
     def __init__(
         self,
         catalog: Catalog,
-        wanted: Wanted,
         committer: Committer,
         remover: Remover,
         limits: StoreLimits,
         clock: Callable[[], int],
     ) -> None:
-        self._catalog, self._wanted, self._committer, self._remover = catalog, wanted, committer, remover
+        self._catalog, self._committer, self._remover = catalog, committer, remover
         self._rules, self._grace_s, self._clock = limits.retention, limits.gc_grace_s, clock
         self._looked_ns = 0
         self._since_ns = 0
@@ -87,9 +85,7 @@ class Collector:
         for start in range(0, len(ids), IN_A_RECORD):
             if self._remover.stopped:
                 return
-            collected = self._committer.submit(_judge(ids[start : start + IN_A_RECORD], grace))
-            collected.add_done_callback(lambda _: self._wanted.left())
-            found: list[Garbage] = collected.result()
+            found: list[Garbage] = self._committer.call(_judge(ids[start : start + IN_A_RECORD], grace))
             self._remover.take_out([one.id for one in found if one.fate is Fate.REMOVED], now)
             yield found
 

@@ -204,6 +204,7 @@ class Committer:
             return
         for _ in round.settled:
             jobs.popleft()
+        self._files.wanted.left()
         revision = round.next - 1
         moved, self.revision = revision > self.revision, revision
         try:
@@ -311,6 +312,7 @@ class Committer:
             self._queue.clear()
         with contextlib.suppress(sqlite3.Error):  # nothing is written any more, and readers do not see it
             self._catalog.rollback()
+        self._files.wanted.left()
         for job in waiting:
             job.future.set_exception(kind(f"the store takes no writes: {self.problem}"))
 

@@ -42,7 +42,7 @@ _TABLES = (
     ),
     _Table(
         "entries",
-        "SELECT tag, version, revision, place, id, size, origin, source, labels, links FROM entries"
+        "SELECT tag, version, revision, place, id, size, origin, source, labels, links, held FROM entries"
         " ORDER BY tag, version",
         key=2,
         revision=2,
@@ -66,7 +66,7 @@ _TABLES = (
         tag=3,
     ),
 )
-_BLOBS = "SELECT id, size, state FROM blobs ORDER BY id"
+_BLOBS = "SELECT id, size, state, iif(state = 0, 0, state_ns) FROM blobs ORDER BY id"
 _COUNTS = (
     "SELECT (SELECT count(*) FROM blobs WHERE state <= 1), (SELECT ifnull(sum(size), 0) FROM blobs WHERE state <= 1),"
     " (SELECT count(*) FROM tags WHERE id IS NOT NULL)"

@@ -97,7 +97,7 @@ class Parts:
                 self.remover,
                 lambda: self._require(SHED),
             )
-            self.collector = Collector(self.catalog, self.files.wanted, self.committer, self.remover, limits, clock)
+            self.collector = Collector(self.catalog, self.committer, self.remover, limits, clock)
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()

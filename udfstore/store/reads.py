@@ -115,9 +115,10 @@ class Reads:
             return view.heads_naming(id, -1)
 
     def beginning_with(self, digits: str) -> list[BlobId]:
-        """Blobs that are here and whose hex ID begins with these digits; of very many the first."""
+        """Blobs whose hex ID begins with these digits: those here, else removed ones; of very many the first."""
         with self._reads() as view:
-            return [row.id for row in view.beginning_with(digits, 64) if row.state.here]
+            found = view.beginning_with(digits, 64)
+        return [row.id for row in found if row.state.here] or [row.id for row in found]
 
     def uses(self, task: str, tag: str, until_ns: int | None, everything: bool) -> list[int]:
         """Revisions of what was told to be in use, newest first; an empty `task` or `tag` is any.

@@ -385,7 +385,6 @@ class Store(Reads):
         gone.set_running_or_notify_cancel()
 
         def judged(condemned: Future[Gone]) -> None:
-            self._parts.files.wanted.left()
             if condemned.exception() is None and condemned.result().blobs:
                 self._parts.remover.remove(condemned.result().blobs)
             answer(gone, condemned.result)

@@ -53,7 +53,7 @@ class Wanted:
             return True
 
     def left(self) -> None:
-        """All that was leaving is in the catalog for all to see, or came to nothing."""
+        """All that was leaving is in the catalog for all to see, or came to nothing: for the committer to say."""
         with self._lock:
             self._leaving.clear()
 
