@@ -10,7 +10,7 @@ PEERS  := docker-registry redis-server nats-server
 PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools peers demo serve test check proto bench curves crash fuzz clean
+.PHONY: help setup tools peers demo serve test check proto bench curves crash fuzz mutants clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -69,6 +69,11 @@ fuzz: $(READY) ## frames and sessions, a minute each, with atheris
 	for target in frames host udf; do \
 	  $(BIN)/python -m tests.fuzz $$target -max_total_time=60 || exit 1; done
 
+mutants: $(READY) ## change the wire and the core of the store in a thousand places, and see which test notices
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .demo .bench .fuzz build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .bench .fuzz mutants build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

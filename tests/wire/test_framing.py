@@ -96,6 +96,15 @@ def test_bytes_may_be_put_where_they_belong(sample: str, parts: Callable[[bytes]
     reader.end()
 
 
+def test_frames_are_counted_however_they_come() -> None:
+    long, short = codec.chunk_head(1, 1000) + bytes(1000), codec.encode(SAMPLES["shortest"][0])
+    reader = FrameReader(limits.of_clients())
+    stream = (short + long + long + short + long)[:-1]
+    for part in in_sevens(stream):
+        list(reader.receive(part))
+    assert (reader.count, reader.half_read) == (4, 5)
+
+
 def test_a_long_frame_lies_in_the_memory_that_was_asked_for() -> None:
     given: list[memoryview] = []
 

@@ -29,6 +29,7 @@ def test_a_state_inside_a_message_is_as_long_as_was_agreed() -> None:
         4: SMALL,
         5: SMALL + 7,
     }
+    assert limits.of_nodes()[4] == limits.of_hosts_of_nodes()[5] == SMALL
 
 
 def test_what_kapacitor_and_its_udfs_say_to_each_other() -> None:
