@@ -7,10 +7,11 @@ READY  := $(VENV)/.ready
 TOOLS  := curl strace chromium fonts-dejavu-core nginx-light caddy systemd \
           gcc libc6-dev pkg-config libfuse3-dev e2fsprogs xfsprogs btrfs-progs
 PEERS  := docker-registry redis-server nats-server
+SECONDS ?= 3600
 PROTO  := $(BIN)/python -m grpc_tools.protoc -Iproto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools peers demo serve test check proto bench curves crash fuzz mutants clean
+.PHONY: help setup tools peers demo serve test check proto bench curves crash soak fuzz mutants clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -64,6 +65,9 @@ curves: $(READY) ## draw how cost grows with size, clients and age into docs/ima
 crash: $(READY) ## the long form of the tests with kills, errors and power cuts
 	UDFSTORE_CRASH=long $(BIN)/python -m pytest tests/faults -o faulthandler_timeout=0
 
+soak: $(READY) ## clients of every kind at one server with kills and restarts, for an hour; SECONDS=120: in short
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
+
 fuzz: $(READY) ## frames and sessions, a minute each, with atheris
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	for target in frames host udf; do \
@@ -75,5 +79,5 @@ mutants: $(READY) ## change the wire and the core of the store in a thousand pla
 	$(BIN)/mutmut results
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .demo .bench .fuzz mutants build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .demo .bench .fuzz .soak mutants build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

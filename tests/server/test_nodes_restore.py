@@ -293,6 +293,22 @@ def test_a_server_that_stops_while_a_round_waits_answers_who_asked(own: LiveServ
         assert (void.good, void.snapshot.id) == (False, first.id)
 
 
+def test_a_server_that_stops_waits_for_no_node(tmp_path: Path) -> None:
+    """Two nodes have asked for a snapshot; the round that one leaves when it is told to is not begun anew."""
+    with (
+        LiveServer(tmp_path, grace_seconds=3600) as own,
+        RawNode(own.socket, name="one") as one,
+        RawNode(own.socket, name="two") as two,
+    ):
+        for node in (one, two):
+            node.arrive()
+        for node in (one, two):
+            node.call(node.number(), save_snapshot=pb.SaveSnapshot(task="task", reason="manual"))
+        one.question()
+        assert own.stop() == 0
+        assert not taken(one).good
+
+
 def test_a_node_with_a_long_name_of_any_script(live: LiveServer) -> None:
     task = "Linie 1/Prüfstand ~ 温度 " + "é" * 48
     with RawNode(live.socket, task, "näme/ö") as node:

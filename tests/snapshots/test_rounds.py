@@ -371,3 +371,22 @@ def test_shells_that_lose_count_are_told() -> None:
         found.not_committed(60, 1, "x")
     assert found.leave(61, "nobody") == []
     assert found.members.keys() == {"a"}
+
+
+def test_a_server_that_is_about_to_end_waits_for_no_round() -> None:
+    found = joined("ab")
+    found.ask(1, Reason.MANUAL, "somebody")
+    why = "the server is shutting down"
+    assert found.stop(2) == [Ended(1, Reason.MANUAL, End.VOID, why), Answer("somebody", None, False, why)]
+    assert found.ask(3, Reason.MANUAL, "another") == [Answer("another", None, False, why)]
+    assert found.leave(4, "a") == []
+    assert (found.deadline, found.tick(1000)) == (None, [])
+
+
+def test_the_last_state_of_a_node_is_taken_though_the_server_is_about_to_end() -> None:
+    found = joined("a")
+    found.ask(1, Reason.STOP, "it", "a")
+    assert found.stop(2) == []
+    (commit,) = found.answer(3, "a", 1, value("a1"))
+    assert isinstance(commit, Commit)
+    assert found.committed(4, 1, M1) == [Ended(1, Reason.STOP, End.COMMITTED), Answer("it", M1, True)]

@@ -39,6 +39,12 @@ class Hosting:
         """Where the clocks of the runs tick."""
         self._nursery = nursery
 
+    def stop(self) -> None:
+        """The server is about to end: no more rounds."""
+        self.stopping = True
+        for run in list(self._runs.values()):
+            run.stop()
+
     # --- nodes ---
 
     async def claim(self, guest: Guest) -> TaskRun | None:

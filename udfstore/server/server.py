@@ -92,7 +92,7 @@ class Server:
                     async for number in signals:
                         self._log.info("stopping", signal=signal.Signals(number).name, open=len(self._connections))
                         break
-                    self._hosting.stopping = True
+                    self._hosting.stop()
                     self._store.stop_sweeping()
                     self._rooms.commits.unpark_all()
                     accepting.cancel_scope.cancel()

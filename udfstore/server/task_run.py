@@ -150,6 +150,11 @@ class TaskRun:
         for guest in self.guests.values():
             guest.restart(why)
 
+    def stop(self) -> None:
+        """The server is about to end."""
+        if self._rounds is not None:
+            self._do(self._rounds.stop(trio.current_time()))
+
     # --- its snapshots ---
 
     def want(self, reason: tasks.Reason, node: str = "") -> Ticket:

@@ -16,6 +16,7 @@ shell carries the commands out, and calls `tick` when `deadline` has come.
 - Whoever asked for a round is answered once. An ask on demand or of a node that stops waits for a round that opens
   after it, and lives through a void one within its deadline; Kapacitor takes the round that runs, or one that ended
   just now, and after a void one the newest good snapshot.
+- A server that is about to end opens no round and waits for none, but for one that a node's last state belongs to.
 
 The shell tells `join` once a node has been restored, not before: what it still is to be given is carried until then.
 A connection's answers come in the order of its questions, so an answer without a number belongs to the oldest of them.
@@ -44,6 +45,10 @@ DEADLINE_S = 30.0
 
 RECENT_S = 5.0
 """A round that ended so long ago still answers Kapacitor, which asks all nodes of a task one after another."""
+
+
+STOPPING = "the server is shutting down"
+"""Why nobody is asked any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +187,7 @@ class Rounds:
         self._count = 0
         self._opened = 0.0
         self._ended: float | None = None
+        self._stopped = False
 
     # --- for the shell and the register ---
 
@@ -205,7 +211,7 @@ class Rounds:
         """When to call `tick`; None: not before another event."""
         if self._round is not None:
             return None if self._round.commit is not None else self._round.until
-        if not self._members:
+        if self._stopped or not self._members:
             return None
         return self._opened + min(member.interval for member in self._members.values())
 
@@ -284,6 +290,16 @@ class Rounds:
             commands = self._void(now, f"no answer in time from {', '.join(map(repr, sorted(silent)))}", again=True)
         return [*commands, *self._next(now)]
 
+    def stop(self, now: float) -> list[Command]:
+        """The server is about to end: nodes that are asked could save nothing any more."""
+        self._stopped = True
+        commands: list[Command] = []
+        open_ = self._round
+        last = open_ is not None and any(waiter.reason is Reason.STOP for waiter in open_.waiters)
+        if open_ is not None and open_.commit is None and not last:
+            commands = self._void(now, STOPPING)
+        return [*commands, *self._next(now)]
+
     # --- rules ---
 
     def _asked(self, name: str, round: int) -> _Round | None:
@@ -308,9 +324,12 @@ class Rounds:
         """Between rounds: give up on who waited too long, and open the next one when it is due."""
         if self._round is not None:
             return []
-        late = [waiter for waiter in self._queue if now >= waiter.until or not self._members]
+        over = self._stopped or not self._members
+        late = [waiter for waiter in self._queue if now >= waiter.until or over]
         self._queue = [waiter for waiter in self._queue if waiter not in late]
-        why = "no answer in time" if self._members else "no node of the task is connected"
+        why = (
+            STOPPING if self._stopped else "no answer in time" if self._members else "no node of the task is connected"
+        )
         commands: list[Command] = [self._answer(waiter, why=why) for waiter in late]
         due = self.deadline
         if self._queue:
