@@ -29,8 +29,9 @@ from pydantic_settings import (
 )
 
 from udfstore.errors import UsageError
+from udfstore.quota import Quotas
 from udfstore.server import access
-from udfstore.server.access import Alloweds, AnyPath, Listens, Mode, Signeds
+from udfstore.server.access import Alloweds, AnyPath, Listens, Mode, QuotaTables, Signeds
 from udfstore.server.limits import ServerLimits
 from udfstore.signing import Signers
 from udfstore.store import Rule, StoreLimits
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
     signed: Signeds = Field((), description="Tags that move only with a signature: a table for each pattern.")
+    quota: QuotaTables = Field((), description="How much content users and tokens may have: a table for each.")
 
     @property
     def mode(self) -> int:
@@ -116,6 +118,11 @@ class Settings(BaseSettings):
     def signers(self) -> Signers:
         """Who may move which tags. Raises `UsageError` for patterns and keys that are none, and `Unsupported`."""
         return access.signers(self.signed)
+
+    @property
+    def quotas(self) -> Quotas:
+        """How much content whom may have. Raises `UsageError` for tables that contradict each other."""
+        return access.quotas(self.quota)
 
     @property
     def server_limits(self) -> ServerLimits:
