@@ -51,7 +51,8 @@ def test_saves_stop_at_the_quota_and_go_on_when_there_is_room(udfstore: Run, ser
         assert refused.status == 8
         assert f"{size} bytes more would pass the quota of {ME}, who uses 200000" in refused.err
     assert put(udfstore, server, tmp_path, 60_000, "--tag", "models/b").status == 0
-    assert udfstore("tag", "models/c", "models/a", *store).status == 0
+    (tmp_path / "again").write_bytes(udfstore("get", "models/a", *store).out)
+    assert udfstore("put", tmp_path / "again", "--tag", "models/c", *store).status == 0
     told = udfstore("status", "--json", *store).json["usage"]
     assert told == [{"owner": ME, "blobs": 2, "bytes": 260_000, "unnamed": 0, "quota": 300_000}]
     assert re.search(rf"use +{ME}: 253.9 KiB of 293.0 KiB\n", udfstore("status", *store).text)

@@ -133,6 +133,10 @@ def test_named_content_counts_once(box: Box) -> None:
 def test_what_others_keep_costs_nothing(box: Box) -> None:
     save(box, BOB, content(2 * MOST), tag="a")
     assert save_again(box, ADA, content(2 * MOST)).existed
+    assert save(box, ADA, content(2 * MOST), announced=True).existed
+    with pytest.raises(NoSpace):
+        save(box, ADA, content(2 * MOST, 1), announced=True)
+    assert not box.here(content(2 * MOST, 1))
     box.service.move(ADA, move_to("b", "a")).result()
     assert usage(box) == {"uid 1001": (2 * MOST, 0, None), "uid 1000": (0, 0, MOST), "token ci": (0, 0, MOST)}
 
@@ -173,7 +177,7 @@ def test_a_resumable_upload_counts_when_it_is_complete(box: Box) -> None:
     name = box.service.begin_upload(CI, None, None).name
     part = box.service.append(CI, name, 0)
     with pytest.raises(NoSpace):
-        part.write(content(LARGE, 1))
+        part.write(content(LARGE + 1, 1))
     box.service.delete(CI, calls.Delete(Ref.of(saved.id), force=True, request=request())).result()
     part = box.service.append(CI, name, 0)
     part.write(content(LARGE, 1))

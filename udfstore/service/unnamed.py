@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from udfstore import quota
 from udfstore.calls import Usage
 from udfstore.digest import BlobId
-from udfstore.errors import Busy
+from udfstore.errors import Busy, NoSpace
 from udfstore.model import Caller
 from udfstore.store import Room, Store
 
@@ -62,10 +62,17 @@ class Unnamed:
         return Room() if most is None else _RoomOf(self, caller, most)
 
     def check(self, caller: Caller, most: int, coming: int) -> None:
-        """Refuse a save of so many bytes that would pass the quota of its caller (`NoSpace`)."""
+        """Refuse a save of so many bytes that would pass the quota of its caller (`NoSpace`).
+
+        Where content of just that size counts already, it may turn out to be that: it is judged when it is known.
+        """
         owner = caller.author.owner
-        with self._lock:
-            self._check(owner, self._saved.get(owner) or _Saved(), most, coming)
+        try:
+            with self._lock:
+                self._check(owner, self._saved.get(owner) or _Saved(), most, coming)
+        except NoSpace:
+            if not self._store.is_size_owned(coming):
+                raise
 
     def take(self, caller: Caller, most: int, id: BlobId, size: int) -> bool:
         """Count content for a caller, unless it counts already; says whether that is new.

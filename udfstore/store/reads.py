@@ -120,6 +120,11 @@ class Reads:
             row = view.blob(id)
             return row is not None and row.state.here and bool(view.owner(id))
 
+    def is_size_owned(self, size: int) -> bool:
+        """Whether a blob of that size is here and counts for somebody. Looks through the index of all blobs."""
+        with self._reads() as view:
+            return view.is_size_owned(size)
+
     def owners(self) -> list[tuple[str, int, int]]:
         """Owners with the blobs and bytes that count for each, most bytes first."""
         with self._reads() as view:

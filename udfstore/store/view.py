@@ -118,6 +118,11 @@ class View(Chores):
         rows = ((id, self.db.execute(query, (id.raw,)).fetchone()) for id in ids)
         return [id for id, row in rows if row is not None and (row[0] or row[1] > State.MARKED)]
 
+    def is_size_owned(self, size: int) -> bool:
+        """Whether a blob of that size is here and counts for an owner."""
+        query = f"SELECT 1 FROM blobs WHERE size = ? AND owner != 0 AND state <= {State.MARKED:d} LIMIT 1"
+        return self.db.execute(query, (size,)).fetchone() is not None
+
     def owners(self) -> list[tuple[str, int, int]]:
         """Owners with the blobs and bytes that count for each, most bytes first."""
         query = "SELECT text, blobs, bytes FROM owners WHERE blobs > 0 ORDER BY bytes DESC, text"
