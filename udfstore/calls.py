@@ -344,6 +344,21 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What counts for one user or token, as `Author.owner` calls it.
+
+    `blobs` and `bytes` are what entries keep; `unnamed` are bytes that it saved and no entry keeps yet. `quota`: what
+    both may come to, None: whatever the disk takes.
+    """
+
+    owner: str
+    blobs: int
+    bytes: int
+    unnamed: int = 0
+    quota: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the store and its server are. `problem` is empty when it is ready for reads and writes."""
 
@@ -362,6 +377,8 @@ class Health:
     problem: str = ""
     retention: tuple[str, ...] = ()
     """The rules that were set; the first that fits a tag is the one that counts."""
+    usage: tuple[Usage, ...] = ()
+    """Where quotas are set: whom content counts for; for who may not read everything, its own alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Times are integers: nanoseconds since 1970-01-01 UTC (`time_ns`); `time` gives t
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -71,6 +71,13 @@ class Author:
             return f"uid {self.uid}" + (f" ({self.program})" if self.program else "")
         return self.front
 
+    @property
+    def owner(self) -> str:
+        """Whom what it names counts for, by what is verified alone: a token, a user, or the front."""
+        if self.token:
+            return f"token {self.token}"
+        return f"uid {self.uid}" if self.uid >= 0 else self.front
+
 
 NOBODY = Author("")
 """The author of an entry told in brief."""
@@ -98,6 +105,11 @@ class Caller:
     session: int = 0
     place: Place = NOWHERE
     listener: str = ""
+
+    @property
+    def holder(self) -> Hashable:
+        """Whose what it brings is: its connection's, or without one (HTTP) everybody's of that name."""
+        return self.session or (self.author.front, self.author.uid, self.author.token)
 
 
 @dataclass(frozen=True, slots=True)

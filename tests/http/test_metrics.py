@@ -20,6 +20,7 @@ from udfstore.client.files import OpenBlob
 from udfstore.http import metrics
 from udfstore.http.metrics import METRICS, exposition
 from udfstore.model import Author, Caller
+from udfstore.quota import Quotas
 from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.server import Server
@@ -56,7 +57,7 @@ def serving(folder: Path, limits: StoreLimits) -> Iterator[Service]:
             await stop.wait()
             nursery.cancel_scope.cancel()
 
-    with StoreOnDisk(folder / "root", limits=limits) as store:
+    with StoreOnDisk(folder / "root", limits=limits, quotas=Quotas(others=1 << 40)) as store:
         server, listener = Server(store, ServerLimits(), Rules()), Listener(folder / "s", 0o600)
         thread = threading.Thread(target=trio.run, args=(serve,))
         thread.start()

@@ -18,6 +18,8 @@ from udfstore.model import Author, Entry
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, StoreLimits, osfs
 from udfstore.store.committer import HOUSE
+from udfstore.store.records import decode_author
+from udfstore.store.view import split_links
 
 AUTHOR = Author(front="local", uid=1000, gids=(1000,), pid=7, program="pytest")
 
@@ -91,9 +93,10 @@ def move(
     links: tuple[BlobId, ...] = (),
     note: str = "",
     number: bytes | None = None,
+    author: Author = AUTHOR,
 ) -> Moved:
     step = Step(Tag.parse(tag), Ref.of(ref), expected, labels, links)
-    return store.submit(Move((step,), note, number or request()), AUTHOR).result()
+    return store.submit(Move((step,), note, number or request()), author).result()
 
 
 def commit(store: Store, manifest: bytes, *states: bytes, task: str = "pump") -> BlobId:
@@ -165,10 +168,32 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
         " ORDER BY id",
         "uses": "SELECT revision, task, node, tag, version, time_ns, failed FROM uses JOIN places ON number = place",
         "totals": "SELECT * FROM totals",
+        "owned": "SELECT id, text FROM blobs LEFT JOIN owners ON number = owner ORDER BY id",
+        "owners": "SELECT text, blobs, bytes FROM owners WHERE blobs > 0 ORDER BY text",
         "head": "SELECT * FROM head",
     }
     with store._parts.catalog.reading() as view:
         return {name: view.db.execute(query).fetchall() for name, query in queries.items()}
+
+
+def counted(store: Store) -> dict[str, tuple[int, int]]:
+    """The blobs and bytes that count for each owner, by a walk through all entries."""
+    query = (
+        "SELECT e.id, e.links, a.text FROM entries e JOIN records r ON r.revision = e.revision"
+        " JOIN authors a ON a.number = r.author ORDER BY e.revision"
+    )
+    with store._parts.catalog.reading() as view:
+        here = {id.raw: size for id, size, _ in view.here()}
+        first: dict[bytes, str] = {}
+        for id, links, author in view.db.execute(query):
+            kept = [id, *(link.raw for link in split_links(links))] if id in here else [id]
+            for one in kept:
+                first.setdefault(one, decode_author(author).owner)
+    found: dict[str, tuple[int, int]] = {}
+    for raw in here.keys() & first.keys():
+        blobs, size = found.get(first[raw], (0, 0))
+        found[first[raw]] = blobs + 1, size + here[raw]
+    return found
 
 
 def forget_catalog(root: Path) -> None:

@@ -119,6 +119,7 @@ def test_only_what_was_dropped_goes(store: Store, clock: Clock) -> None:
 def test_what_was_shed_answers_as_it_should(store: Store, clock: Clock) -> None:
     rounds(store, 1, 40)
     move(store, "t", save(store, b"kept"))
+    removed(store)
     revision = store.revision
     assert store.resolve(Ref.parse("t")).id == BlobId.of(b"kept")
     age(store, clock)

@@ -20,6 +20,7 @@ from store_kit import (
     Clock,
     abandon,
     commit_saved,
+    counted,
     delete,
     dump,
     forget_catalog,
@@ -39,6 +40,7 @@ from store_kit import (
 from udfstore.admin import Fate, Finding
 from udfstore.digest import BlobId
 from udfstore.errors import Conflict, Gone, NotFound
+from udfstore.model import Author
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import Rule, Store, collecting, shedding
 
@@ -49,6 +51,7 @@ VERSIONS = 2
 DAY_NS = 86_400 * 10**9
 CONTENTS = tuple(bytes([n]) * (n * 700 + 1) for n in range(4))
 MEMORY = Path("/dev/shm")
+AUTHORS = (AUTHOR, Author("http", token="ci"), Author("socket", 1001))
 
 tags = st.sampled_from(TAGS)
 contents = st.sampled_from(CONTENTS)
@@ -103,8 +106,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.let_go.discard(content)
         self.marked.pop(content, None)
 
-    @rule(tag=tags, content=contents, expected=st.none() | st.integers(0, 3))
-    def move(self, tag: str, content: bytes, expected: int | None) -> None:
+    @rule(tag=tags, content=contents, expected=st.none() | st.integers(0, 3), author=st.sampled_from(AUTHORS))
+    def move(self, tag: str, content: bytes, expected: int | None, author: Author) -> None:
         history = self.entries.get(tag, [])
         live = bool(history) and history[-1] is not None
         error: Any = None
@@ -116,7 +119,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             with pytest.raises(error):
                 move(self.store, tag, BlobId.of(content), expected=expected)
             return
-        entry = move(self.store, tag, BlobId.of(content), expected=expected).entries[0]
+        entry = move(self.store, tag, BlobId.of(content), expected=expected, author=author).entries[0]
         self.add(tag, content)
         assert entry.version == len(self.entries[tag])
 
@@ -318,6 +321,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         assert [entry.tag for entry in self.store.tags(Prefix.parse(""))] == sorted([*live, *auto])
         contents = [*self.here, *self.manifests]
         assert self.store.totals() == (len(contents), sum(map(len, contents)), len(live) + len(auto))
+        owned = {owner: (blobs, size) for owner, blobs, size in self.store.owners()}
+        assert owned == counted(self.store)
         for manifest in self.manifests:
             assert read(self.store, BlobId.of(manifest)) == manifest
         kept = [entry.version for entry in self.store.kept(Tag.parse(AUTO))]

@@ -1150,7 +1150,7 @@ class Status(_message.Message):
     def __init__(self) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("version", "root", "pid", "store_id", "epoch", "revision", "blobs", "bytes", "tags", "connections", "started_ns", "free_bytes", "problem", "retention")
+    __slots__ = ("version", "root", "pid", "store_id", "epoch", "revision", "blobs", "bytes", "tags", "connections", "started_ns", "free_bytes", "problem", "retention", "usage")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -1165,6 +1165,7 @@ class Health(_message.Message):
     FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
     version: str
     root: str
     pid: int
@@ -1179,7 +1180,22 @@ class Health(_message.Message):
     free_bytes: int
     problem: str
     retention: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., root: _Optional[str] = ..., pid: _Optional[int] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., tags: _Optional[int] = ..., connections: _Optional[int] = ..., started_ns: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., retention: _Optional[_Iterable[str]] = ...) -> None: ...
+    usage: _containers.RepeatedCompositeFieldContainer[Usage]
+    def __init__(self, version: _Optional[str] = ..., root: _Optional[str] = ..., pid: _Optional[int] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., tags: _Optional[int] = ..., connections: _Optional[int] = ..., started_ns: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., retention: _Optional[_Iterable[str]] = ..., usage: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ...) -> None: ...
+
+class Usage(_message.Message):
+    __slots__ = ("owner", "blobs", "bytes", "unnamed", "quota")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    BLOBS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    UNNAMED_FIELD_NUMBER: _ClassVar[int]
+    QUOTA_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    blobs: int
+    bytes: int
+    unnamed: int
+    quota: int
+    def __init__(self, owner: _Optional[str] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., unnamed: _Optional[int] = ..., quota: _Optional[int] = ...) -> None: ...
 
 class Sessions(_message.Message):
     __slots__ = ()

@@ -53,9 +53,9 @@ def serve(
     listens = _listens(settings, root, given.get(activation.UNIX))
     rules = access.rules(listens, settings.rule, str(file or "the settings"))
     owner = str(listens[0].path.absolute())
-    limits, signers = settings.store_limits, settings.signers
+    limits, signers, quotas = settings.store_limits, settings.signers, settings.quotas
     with (
-        Store(root, owner=owner, limits=limits, say=_log.warning, signers=signers) as store,
+        Store(root, owner=owner, limits=limits, say=_log.warning, signers=signers, quotas=quotas) as store,
         ExitStack() as undo,
     ):
         listeners = [_listener(undo, listen, given.get(listen.known)) for listen in listens]
@@ -188,7 +188,7 @@ def _metavar(name: str, annotation: Any) -> str:
     ends = {"_bytes": "BYTES", "_from": "BYTES", "_seconds": "SECONDS", "_s": "SECONDS", "_mode": "OCTAL"}
     known = next((metavar for end, metavar in ends.items() if name.endswith(end)), "")
     kinds = {"root": "DIR", "socket": "PATH", "socket_group": "GROUP", "retention": "RULES"}
-    tables = dict.fromkeys(("listen", "rule", "signed"), "JSON")
+    tables = dict.fromkeys(("listen", "rule", "signed", "quota"), "JSON")
     return known or {**kinds, **tables}.get(name, "N")
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from udfstore.calls import Health, Kept
+from udfstore.calls import Health, Kept, Usage
 from udfstore.model import Author, BlobInfo, Entry, datetime_of
 
 TOGETHER = 1000
@@ -136,8 +136,16 @@ def health_facts(health: Health) -> Iterator[str]:
             ("tags", f"{health.tags:,}"),
             ("retention", ", ".join(health.retention)),
             ("connections", str(health.connections)),
+            *(("use", _use(usage)) for usage in health.usage),
         ]
     )
+
+
+def _use(usage: Usage) -> str:
+    """What one owner has in a store."""
+    most = "" if usage.quota is None else f" of {size(usage.quota)}"
+    unnamed = f", {size(usage.unnamed)} of it without a tag" if usage.unnamed else ""
+    return f"{one_line(usage.owner)}: {size(usage.bytes + usage.unnamed)}{most}{unnamed}"
 
 
 def move(before: Entry | None, after: Entry, flags: str = "") -> str:

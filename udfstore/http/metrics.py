@@ -32,7 +32,7 @@ MOST_NAMED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A metric as it is told. Those labelled with a task or a tag are told to who may see names."""
+    """A metric as it is told. Those labelled with a task, a tag or an owner are told to who may see names."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
@@ -42,7 +42,7 @@ class Told:
     @property
     def named(self) -> bool:
         """Whether its labels hold names."""
-        return "task" in self.labels or "tag" in self.labels
+        return not {"task", "tag", "owner"}.isdisjoint(self.labels)
 
 
 _CALL = ("front", "kind")
@@ -119,6 +119,8 @@ METRICS = (
     Told("udfstore_tag_version", "gauge", "Newest version of a tag; without those of snapshots.", ("tag",)),
     Told("udfstore_tag_followers", "gauge", "As udfstore_followers, for one tag.", ("tag", "state")),
     Told("udfstore_tag_lag_seconds", "gauge", "As udfstore_oldest_lag_seconds, for one tag.", ("tag",)),
+    Told("udfstore_owner_bytes", "gauge", "Where quotas are set: bytes that count for a user or token.", ("owner",)),
+    Told("udfstore_quota_bytes", "gauge", "Bytes that may.", ("owner",)),
     Told("udfstore_series_left_out", "gauge", f"Series with names beyond the first {MOST_NAMED} of a metric."),
     Told("process_resident_memory_bytes", "gauge", "Memory of the server that is in use."),
     Told("process_virtual_memory_bytes", "gauge", "Address space of the server."),
@@ -168,6 +170,7 @@ class _Collector(Collector):
             self._of_tasks(),
             self._of_followers(),
             self._of_tags(),
+            self._of_owners(),
         ):
             try:
                 told |= part
@@ -262,6 +265,12 @@ class _Collector(Collector):
             versions, more = self._service.store.gauges.versions(MOST_NAMED)
             self._left_out += more
             yield "udfstore_tag_version", {(tag,): version for tag, version in versions.items()}
+
+    def _of_owners(self) -> _Part:
+        usage = self._service.unnamed.usage()
+        yield "udfstore_owner_bytes", self._bounded({(use.owner,): use.bytes + use.unnamed for use in usage})
+        quotas = {(use.owner,): use.quota for use in usage if use.quota is not None}
+        yield "udfstore_quota_bytes", self._bounded(quotas)
 
     def _bounded(self, samples: _Samples) -> _Samples:
         """The first of them by name; what is left out is counted."""

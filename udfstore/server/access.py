@@ -1,4 +1,5 @@
-"""Who may connect where, and do what, as the settings have it: the tables `[[listen]]`, `[[rule]]` and `[[signed]]`."""
+"""Who may connect where, and do what, as the settings have it: the tables `[[listen]]`, `[[rule]]`, `[[signed]]` and
+`[[quota]]`."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 from pydantic_settings import NoDecode
 
 from udfstore import signing
 from udfstore.errors import UsageError
+from udfstore.model import Author
+from udfstore.quota import Quotas
 from udfstore.refs import Pattern
 from udfstore.service.rules import UNKNOWN, Grant, Rule, Rules, parse
 
@@ -129,9 +132,23 @@ class SignedTags(_Table):
     keys: Annotated[tuple[AnyPath, ...], Field(min_length=1)]
 
 
+class Quota(_Table):
+    """How much content one user or one token may have; with neither, each that no other table is about."""
+
+    bytes: Annotated[ByteSize, Field(ge=0)]
+    user: Annotated[int | None, BeforeValidator(_user), Field(ge=0)] = None
+    token: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whom it is about; "": all others."""
+        return Author("", -1 if self.user is None else self.user, token=self.token).owner
+
+
 Listens = Annotated[tuple[Listen, ...], NoDecode, BeforeValidator(_json), Field(max_length=LISTENERS)]
 Alloweds = Annotated[tuple[Allowed, ...], NoDecode, BeforeValidator(_json)]
 Signeds = Annotated[tuple[SignedTags, ...], NoDecode, BeforeValidator(_json)]
+QuotaTables = Annotated[tuple[Quota, ...], NoDecode, BeforeValidator(_json)]
 
 
 def rules(listens: Sequence[Listen], allowed: Sequence[Allowed], place: str) -> Rules:
@@ -155,6 +172,19 @@ def rules(listens: Sequence[Listen], allowed: Sequence[Allowed], place: str) -> 
         tuple(Rule(rule.allow, rule.listener, rule.user, rule.group, rule.token) for rule in allowed),
         place,
     )
+
+
+def quotas(tables: Sequence[Quota]) -> Quotas:
+    """Who may have how much. Raises `UsageError` for tables of which not one alone is about somebody."""
+    owners = [table.owner for table in tables]
+    for table, owner in zip(tables, owners, strict=True):
+        if table.token and table.user is not None:
+            both = f"the user {table.user} or the token {table.token}"
+            raise UsageError(f"a quota is about {both}: make a table for each")
+        if owners.count(owner) > 1:
+            raise UsageError(f"two quotas are about {owner or 'all others'}")
+    of = {owner: int(table.bytes) for owner, table in zip(owners, tables, strict=True)}
+    return Quotas({owner: most for owner, most in of.items() if owner}, of.get(""))
 
 
 def signers(tables: Sequence[SignedTags]) -> signing.Signers:

@@ -29,8 +29,9 @@ from pydantic_settings import (
 )
 
 from udfstore.errors import UsageError
+from udfstore.quota import Quotas
 from udfstore.server import access
-from udfstore.server.access import Alloweds, AnyPath, Listens, Mode, Signeds
+from udfstore.server.access import Alloweds, AnyPath, Listens, Mode, QuotaTables, Signeds
 from udfstore.server.limits import ServerLimits
 from udfstore.signing import Signers
 from udfstore.store import Rule, StoreLimits
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     listen: Listens = Field((), description="Several sockets instead of one, each with what it allows: a table each.")
     rule: Alloweds = Field((), description="Who may do what, beside what the listeners allow: a table each.")
     signed: Signeds = Field((), description="Tags that move only with a signature: a table for each pattern.")
+    quota: QuotaTables = Field((), description="How much content users and tokens may have: a table for each.")
     http: str | None = Field(
         None, description="Serve HTTP too, at HOST:PORT or unix:PATH; without it there is none.", min_length=1
     )
@@ -115,6 +117,11 @@ class Settings(BaseSettings):
     def signers(self) -> Signers:
         """Who may move which tags. Raises `UsageError` for patterns and keys that are none, and `Unsupported`."""
         return access.signers(self.signed)
+
+    @property
+    def quotas(self) -> Quotas:
+        """How much content whom may have. Raises `UsageError` for tables that contradict each other."""
+        return access.quotas(self.quota)
 
     @property
     def server_limits(self) -> ServerLimits:

@@ -132,6 +132,7 @@ class Server:
                 self._shares.leave(author.uid)
                 self.service.register.leave(caller)
                 self.service.gate.left(caller)
+                self.service.unnamed.left(caller)
 
     def _audit(self, refusal: Refusal) -> None:
         """Note that somebody may not do something. On any thread."""

@@ -192,7 +192,7 @@ class Gate:
     def hides(self, caller: Caller, id: BlobId) -> bool:
         """Whether a blob is not there for a caller, though it may be."""
         rights = self.rights(caller)
-        if rights is None or rights.everywhere(READ) or id in self._brought.get(_holder(caller), ()):
+        if rights is None or rights.everywhere(READ) or id in self._brought.get(caller.holder, ()):
             return False
         return not self._store.named_by(id, partial(rights.may, READ))
 
@@ -209,7 +209,7 @@ class Gate:
         if self.rights(caller) is None:
             return
         with self._lock:
-            brought = self._brought.setdefault(_holder(caller), OrderedDict())
+            brought = self._brought.setdefault(caller.holder, OrderedDict())
             brought[id] = None
             brought.move_to_end(id)
             if len(brought) > BROUGHT:
@@ -217,7 +217,7 @@ class Gate:
 
     def left(self, caller: Caller) -> None:
         """The connection of a caller is over."""
-        self._brought.pop(_holder(caller), None)
+        self._brought.pop(caller.holder, None)
 
     # --- what is told ---
 
@@ -332,11 +332,6 @@ def later(future: Future[Any], show: Callable[[Any], Any]) -> Future[Any]:
 
     future.add_done_callback(settle)
     return shown
-
-
-def _holder(caller: Caller) -> Hashable:
-    """Whose what was brought is: a connection's, or without one (HTTP) everybody's of that name."""
-    return caller.session or (caller.author.front, caller.author.uid, caller.author.token)
 
 
 def _known(author: Author) -> str:

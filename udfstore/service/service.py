@@ -36,9 +36,13 @@ from udfstore.service.meters import Meters
 from udfstore.service.register import Register
 from udfstore.service.tasks import Tasks
 from udfstore.service.tokens import Tokens
+from udfstore.service.unnamed import Unnamed
 from udfstore.store import Appender, BlobFile, Partial, Resolved, Store, Upload
 from udfstore.store.layout import Layout
 from udfstore.version import __version__
+
+_SHOWN_OWNERS = 100
+"""Whose use of the store one answer tells: the largest."""
 
 BATCH = 100
 """Items read from the catalog at once: about a millisecond."""
@@ -51,6 +55,7 @@ class Service:
         self.store = store
         self.register = register
         self.gate = Gate(store)
+        self.unnamed = Unnamed(store, self.gate.hides)
         self.meters = Meters()
         self.started_ns = time.time_ns()
         self.quick: dict[type, Callable[[Caller, Any], calls.Result]] = {calls.GetTag: self.get_tag}
@@ -117,7 +122,7 @@ class Service:
             if size is not None:
                 self.store.meters.saved(size, existed=True)
                 return calls.Saved(call.id, size, existed=True)
-        return self.store.upload(call.id, call.size)
+        return self.store.upload(call.id, call.size, self.unnamed.room(caller))
 
     def commit(self, caller: Caller, upload: Upload, size: int | None = None, id: BlobId | None = None) -> calls.Saved:
         """End a save: its content is durable, and its caller may read it. `size` and `id` as sent, None: not said."""
@@ -133,13 +138,14 @@ class Service:
         self.gate.check(caller, commit)
         move = None if commit.target is None else _move_of(BlobId.of(content), commit)
         sizes, ids = (call.size, commit.size), (call.id, commit.id)
-        saved = self.store.save_small(content, sizes, ids, move, caller.author)
+        room = self.unnamed.room(caller)
+        saved = self.store.save_small(content, sizes, ids, move, caller.author, room)
         return saved if self.gate.rights(caller) is None else later(saved, partial(self.gate.saved, caller))
 
     def begin_upload(self, caller: Caller, size: int | None, id: BlobId | None) -> Partial:
         """Begin a resumable upload."""
         self.gate.check(caller, calls.Save(id, size))
-        return self.store.uploads.begin(size, id, caller.author)
+        return self.store.uploads.begin(size, id, caller.author, self.unnamed.room(caller))
 
     def find_upload(self, caller: Caller, name: str) -> Partial:
         """How far a resumable upload is, or what became of it."""
@@ -149,7 +155,7 @@ class Service:
     def append(self, caller: Caller, name: str, offset: int, size: int | None = None) -> Appender:
         """Go on with a resumable upload."""
         self.gate.check(caller, calls.Save())
-        return self.store.uploads.append(name, offset, size)
+        return self.store.uploads.append(name, offset, size, self.unnamed.room(caller))
 
     def finish(self, caller: Caller, appender: Appender) -> calls.Saved:
         """End a resumable upload, as `commit` does any other."""
@@ -346,7 +352,14 @@ class Service:
             free_bytes=self.store.free_bytes(),
             problem=self.store.problem,
             retention=tuple(map(str, self.store.limits.retention)),
+            usage=tuple(self._usage(caller)),
         )
+
+    def _usage(self, caller: Caller) -> list[calls.Usage]:
+        usage = self.unnamed.usage()
+        if not self.gate.sees_all(caller):
+            return [use for use in usage if use.owner == caller.author.owner]
+        return usage[:_SHOWN_OWNERS]
 
     def backup(self, caller: Caller) -> AbstractContextManager[Iterator[list[admin.Item]]]:
         """A backup, as `admin.Backup` has it. Its pages are read as those of a slow stream; entering is quick."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from udfstore import admin, calls, tasks
 from udfstore._pb import udfstore_pb2 as pb
@@ -291,12 +291,18 @@ _HEALTH = tuple(calls.Health.__dataclass_fields__)
 
 
 def _health_to_pb(health: calls.Health) -> pb.Health:
-    return pb.Health(**{name: getattr(health, name) for name in _HEALTH})
+    said = {name: getattr(health, name) for name in _HEALTH}
+    return pb.Health(**{**said, "usage": [pb.Usage(**asdict(usage)) for usage in health.usage]})
 
 
 def _health_from_pb(health: pb.Health) -> calls.Health:
     said = {name: getattr(health, name) for name in _HEALTH}
-    return calls.Health(**{**said, "retention": tuple(health.retention)})
+    return calls.Health(**{**said, "retention": tuple(health.retention), "usage": tuple(map(_usage, health.usage))})
+
+
+def _usage(usage: pb.Usage) -> calls.Usage:
+    quota = usage.quota if usage.HasField("quota") else None
+    return calls.Usage(usage.owner, usage.blobs, usage.bytes, usage.unnamed, quota)
 
 
 def _backup_to_pb(head: admin.BackupHead) -> pb.BackupHead:

@@ -18,7 +18,7 @@ from udfstore.store.reads import Made
 from udfstore.store.resolve import Resolved
 from udfstore.store.retention import Rule
 from udfstore.store.store import Store
-from udfstore.store.upload import Upload
+from udfstore.store.upload import Room, Upload
 
 __all__ = [
     "Appender",
@@ -30,6 +30,7 @@ __all__ = [
     "Made",
     "Partial",
     "Resolved",
+    "Room",
     "Rule",
     "Store",
     "StoreLimits",

@@ -17,7 +17,7 @@ from udfstore.errors import Conflict, Corrupt, Gone, Mismatch
 from udfstore.store import osfs
 from udfstore.store.blobs import hash_read
 from udfstore.store.partial import Note, Partial
-from udfstore.store.upload import Incoming, Yard
+from udfstore.store.upload import Incoming, Room, Yard
 
 SECOND = 1_000_000_000
 
@@ -123,8 +123,8 @@ class Appender(Incoming):
     it stays. `close` it in any case.
     """
 
-    def __init__(self, yard: Yard, entry: Entry, check_writable: Callable[[], None]) -> None:
-        super().__init__(yard, entry.folder.content(entry.name), entry.note.id, entry.note.size)
+    def __init__(self, yard: Yard, entry: Entry, check_writable: Callable[[], None], room: Room) -> None:
+        super().__init__(yard, entry.folder.content(entry.name), entry.note.id, entry.note.size, room)
         self._entry = entry
         self._check_writable = check_writable
         self._publishing = False
@@ -143,6 +143,7 @@ class Appender(Incoming):
             if size is not None:
                 self._announce(size)
             if not entry.complete:
+                self._quota.check(note.size or offset)
                 self._yard.check_floor((note.size or offset) - offset)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -246,6 +247,7 @@ class Appender(Incoming):
             known = f"at least {entry.offset}" if note.size is None else note.size
             raise Mismatch("the upload has another size", expected=known, got=size)
         self._yard.check_limit(size)
+        self._quota.check(size)
         note.size = size
         self._announced = (size, note.id)
 

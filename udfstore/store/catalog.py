@@ -14,10 +14,11 @@ from types import TracebackType
 
 from udfstore.digest import BlobId
 from udfstore.errors import Busy, Corrupt, InternalError, UdfstoreError
-from udfstore.model import Kind
+from udfstore.model import Author, Kind
 from udfstore.store import osfs
 from udfstore.store.groups import Group
 from udfstore.store.log import Head
+from udfstore.store.owners import FIRST, TABLES, Owners
 from udfstore.store.records import (
     Part,
     Record,
@@ -31,7 +32,7 @@ from udfstore.store.records import (
 )
 from udfstore.store.view import View, split_links
 
-SCHEMA = 4
+SCHEMA = 5
 """Stored as `user_version`; a catalog of another schema is made anew."""
 
 JOURNAL_BYTES = 4 << 20
@@ -40,12 +41,12 @@ JOURNAL_BYTES = 4 << 20
 AUTHORS = 1024
 """Authors whose numbers are kept in memory: more than are at work at one time."""
 
-_TABLES = """
+_TABLES = f"""{TABLES}
 CREATE TABLE store (id BLOB NOT NULL);
 CREATE TABLE head (revision INTEGER NOT NULL, chain BLOB NOT NULL, segment INTEGER NOT NULL, start INTEGER NOT NULL,
     stop INTEGER NOT NULL);
 CREATE TABLE totals (blobs INTEGER NOT NULL, bytes INTEGER NOT NULL, tags INTEGER NOT NULL);
-CREATE TABLE authors (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE authors (number INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE, owner INTEGER NOT NULL);
 CREATE TABLE records (revision INTEGER PRIMARY KEY, kind TEXT NOT NULL, time_ns INTEGER NOT NULL,
     author INTEGER NOT NULL, note TEXT NOT NULL, request BLOB, rest TEXT NOT NULL);
 CREATE UNIQUE INDEX records_request ON records (request) WHERE request IS NOT NULL;
@@ -59,7 +60,7 @@ CREATE INDEX tags_id ON tags (id) WHERE id IS NOT NULL;
 CREATE TABLE links (id BLOB NOT NULL, tag TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (id, tag, version))
     WITHOUT ROWID;
 CREATE TABLE blobs (id BLOB PRIMARY KEY, size INTEGER NOT NULL, saved_ns INTEGER NOT NULL, verified_ns INTEGER NOT NULL,
-    state INTEGER NOT NULL, state_ns INTEGER NOT NULL) WITHOUT ROWID;
+    state INTEGER NOT NULL, state_ns INTEGER NOT NULL, owner INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE states (id BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (id, revision)) WITHOUT ROWID;
 CREATE INDEX blobs_saved ON blobs (saved_ns, id) WHERE state <= 1;
 CREATE TABLE places (number INTEGER PRIMARY KEY, task TEXT NOT NULL, node TEXT NOT NULL, UNIQUE (task, node));
@@ -120,7 +121,8 @@ class Catalog:
         self._path = path
         self._readers: deque[sqlite3.Connection] = deque()
         self._closed = False
-        self._authors: dict[str, int] = {}
+        self._authors: dict[str, tuple[int, int]] = {}
+        """The numbers of authors, and of the owner that each is."""
         if not path.exists():
             raise Unusable("there is no catalog")
         db = _connect(path)
@@ -133,6 +135,7 @@ class Catalog:
             db.close()
             raise Unusable(str(error)) from error
         self.view = View(db)
+        self._owners = Owners(db)
 
     def reading(self) -> Reading:
         """A view that holds still: everything read in the body belongs to one revision. For any thread.
@@ -197,7 +200,7 @@ class Catalog:
 
     def apply(self, revision: int, record: Record) -> None:
         """Apply one record at its revision."""
-        author = self._author(encode_author(record.author))
+        author, owner = self._author(record.author)
         self.view.db.execute(
             "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
@@ -211,7 +214,7 @@ class Catalog:
             ),
         )
         for place, part in enumerate(record.entries):
-            self._apply_part(revision, place, part, record.time_ns)
+            self._apply_part(revision, place, part, record.time_ns, owner)
         if record.use is not None:
             self._add_use(revision, record.use, record.time_ns)
         state = _STATES.get(record.kind)
@@ -232,9 +235,11 @@ class Catalog:
                 rows = [(link.raw, tag, version) for link in set(split_links(links))]
                 db.executemany("DELETE FROM links WHERE id = ? AND tag = ? AND version = ?", rows)
                 db.execute("DELETE FROM entries WHERE tag = ? AND version = ?", (tag, version))
-                ids.add(id)
+                ids.update((id, *(link for link, _, _ in rows)))
             db.execute("DELETE FROM uses WHERE revision = ?", (revision,))
             db.execute("DELETE FROM records WHERE revision = ?", (revision,))
+        for id in ids:
+            self._owners.settle(id)
         db.executemany(
             f"DELETE FROM blobs WHERE id = ? AND state = {State.ERASED:d}"
             " AND NOT EXISTS (SELECT * FROM states s WHERE s.id = blobs.id)"
@@ -250,10 +255,12 @@ class Catalog:
     def add_blob(self, id: BlobId, size: int, saved_ns: int, verified_ns: int) -> bool:
         """Index a blob; False: it was known."""
         added = self.view.db.execute(
-            "INSERT OR IGNORE INTO blobs VALUES (?, ?, ?, ?, 0, 0)", (id.raw, size, saved_ns, verified_ns)
+            f"INSERT OR IGNORE INTO blobs VALUES (:id, :size, :saved_ns, :verified_ns, 0, 0, {FIRST})",
+            {"id": id.raw, "size": size, "saved_ns": saved_ns, "verified_ns": verified_ns},
         )
         if added.rowcount:
             self._count(1, size, 0)
+            self._owners.count(id.raw, 1, size)
         return bool(added.rowcount)
 
     def set_saved(self, id: BlobId, saved_ns: int) -> None:
@@ -276,17 +283,20 @@ class Catalog:
             while True:
                 self._readers.pop().close()
 
-    def _author(self, text: str) -> int:
-        number = self._authors.get(text)
-        if number is None:
-            self.view.db.execute("INSERT OR IGNORE INTO authors (text) VALUES (?)", (text,))
-            (number,) = self.view.db.execute("SELECT number FROM authors WHERE text = ?", (text,)).fetchone()
+    def _author(self, author: Author) -> tuple[int, int]:
+        text = encode_author(author)
+        numbers = self._authors.get(text)
+        if numbers is None:
+            values = (text, self._owners.number(author.owner))
+            self.view.db.execute("INSERT OR IGNORE INTO authors (text, owner) VALUES (?, ?)", values)
+            query = "SELECT number, owner FROM authors WHERE text = ?"
+            numbers = self.view.db.execute(query, (text,)).fetchone()
             if len(self._authors) >= AUTHORS:
                 self._authors.clear()
-            self._authors[text] = number
-        return number
+            self._authors[text] = numbers
+        return numbers
 
-    def _apply_part(self, revision: int, place: int, part: Part, time_ns: int) -> None:
+    def _apply_part(self, revision: int, place: int, part: Part, time_ns: int, owner: int) -> None:
         db, id = self.view.db, part.id.raw if part.id else None
         links = b"".join(link.raw for link in part.links)
         labels = encode_labels(part.labels)
@@ -295,13 +305,15 @@ class Catalog:
         if part.links and self._is_here(part.id):
             rows = [(link.raw, part.tag, part.version) for link in set(part.links)]
             db.executemany("INSERT INTO links VALUES (?, ?, ?)", rows)
+            for link, _, _ in rows:
+                self._owners.claim(link, owner)
         before = db.execute("SELECT id FROM tags WHERE tag = ?", (part.tag,)).fetchone()
         db.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", (part.tag, part.version, id))
         was_live = before is not None and before[0] is not None
         if was_live != (id is not None):
             self._count(0, 0, -1 if was_live else 1)
-        if part.id is not None:
-            self.add_blob(part.id, part.size, time_ns, 0)
+        if part.id is not None and not self.add_blob(part.id, part.size, time_ns, 0):
+            self._owners.claim(part.id.raw, owner)
 
     def _add_use(self, revision: int, use: Use, time_ns: int) -> None:
         db, place = self.view.db, (use.task, use.node)
@@ -313,16 +325,19 @@ class Catalog:
     def _set_state(self, id: BlobId, size: int, state: State, time_ns: int) -> None:
         old = self.view.blob(id)
         if old is None:
-            row = (id.raw, size, time_ns, 0, state, time_ns)
-            self.view.db.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?)", row)
+            row = {"id": id.raw, "size": size, "time_ns": time_ns, "state": state}
+            query = f"INSERT INTO blobs VALUES (:id, :size, :time_ns, 0, :state, :time_ns, {FIRST})"
+            self.view.db.execute(query, row)
         else:
             changed = (state, time_ns, size, id.raw)
             self.view.db.execute("UPDATE blobs SET state = ?, state_ns = ?, size = ? WHERE id = ?", changed)
-        if not state.here or (old is not None and not old.state.here):
-            self._set_links(id, state.here)
         was, now = (old.size if old and old.state.here else None), (size if state.here else None)
         if was != now:
-            self._count((now is not None) - (was is not None), (now or 0) - (was or 0), 0)
+            blobs, more = (now is not None) - (was is not None), (now or 0) - (was or 0)
+            self._count(blobs, more, 0)
+            self._owners.count(id.raw, blobs, more)
+        if not state.here or (old is not None and not old.state.here):
+            self._set_links(id, state.here)
 
     def _is_here(self, id: BlobId | None) -> bool:
         """Whether the content of what an entry names is not known to be gone, as it may be when a tag is released."""
@@ -341,6 +356,8 @@ class Catalog:
                 else "DELETE FROM links WHERE id = ? AND tag = ? AND version = ?"
             )
             db.executemany(change, rows)
+            for link, _, _ in rows:
+                self._owners.settle(link)
 
     def _count(self, blobs: int, size: int, tags: int) -> None:
         query = "UPDATE totals SET blobs = blobs + ?, bytes = bytes + ?, tags = tags + ?"

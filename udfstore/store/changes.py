@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from udfstore import quota
 from udfstore.calls import (
     MOVES,
     Delete,
@@ -106,6 +107,14 @@ class _Bench:
         if tag.reserved and not self.reserved:
             raise UsageError(f"tags below {SNAPSHOTS} belong to the snapshot calls", got=tag.name)
 
+    def check_quota(self, wanted: Sequence[BlobRow]) -> None:
+        """Refuse to keep, for the author, what nothing kept before, where that passes its quota (`NoSpace`)."""
+        owner = self.author.owner
+        most = self.desk.quotas.of(owner)
+        if most is not None:
+            fresh = {row.id: row.size for row in wanted if not self.view.owner(row.id)}
+            quota.check(owner, most, self.view.owned(owner), sum(fresh.values()))
+
     def moved(
         self,
         note: str,
@@ -118,6 +127,7 @@ class _Bench:
         self.desk.files.wanted.settle(row.id for row in wanted)
         marked = {row.id: row.size for row in wanted if row.state is State.MARKED}
         rescue = [self.record(Kind.RESCUE, blobs=tuple(marked.items()))] if marked else []
+        self.check_quota(wanted)
         told = tuple(skipped[:SHOWN])
         move = self.record(Kind.MOVE, note=note, request=self.request, entries=tuple(parts), skipped=told)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from udfstore.errors import Busy, Closing, InternalError, ReadOnly, TooLarge, UdfstoreError
 from udfstore.model import Author, Kind
+from udfstore.quota import NO_QUOTAS, Quotas
 from udfstore.signing import NO_SIGNERS, Signers
 from udfstore.store.blobs import Files
 from udfstore.store.catalog import Catalog
@@ -50,6 +51,7 @@ class Desk:
     now_ns: int
     require: Callable[[str], None]
     signers: Signers
+    quotas: Quotas = NO_QUOTAS
     rules: Sequence[Rule] = ()
 
 
@@ -106,6 +108,7 @@ class Committer:
         release_reserve: Callable[[], bool],
         require: Callable[[str], None],
         signers: Signers = NO_SIGNERS,
+        quotas: Quotas = NO_QUOTAS,
         problem: str = "",
         meters: StoreMeters | None = None,
         lander: Lander | None = None,
@@ -116,7 +119,7 @@ class Committer:
         self.revision = catalog.view.head().revision
         self._log, self._catalog, self._files, self._limits = log, catalog, files, limits
         self._clock, self._release_reserve = clock, release_reserve
-        self._require, self._signers = require, signers
+        self._require, self._signers, self._quotas = require, signers, quotas
         self._meters = meters or StoreMeters()
         self._lander = lander
         self._wake = threading.Condition()
@@ -266,7 +269,15 @@ class Committer:
     def _judge(self, jobs: Iterable[Job], refusal: UdfstoreError | None) -> _Round:
         self._catalog.begin()
         round = _Round(self._catalog.view.head().revision + 1, [], [])
-        desk = Desk(self._catalog, self._files, self._clock(), self._require, self._signers, self._limits.retention)
+        desk = Desk(
+            self._catalog,
+            self._files,
+            self._clock(),
+            self._require,
+            self._signers,
+            self._quotas,
+            self._limits.retention,
+        )
         for job in jobs:
             if job.small is not None and job.small.refusal is not None:
                 round.settled.append((job, _raising(job.small.refusal)))

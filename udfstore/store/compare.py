@@ -10,6 +10,7 @@ from typing import Any
 
 from udfstore.admin import Finding, FindingKind
 from udfstore.digest import BlobId
+from udfstore.store.owners import FIRST
 from udfstore.store.records import State
 from udfstore.store.scrub import SHOWN, hit
 from udfstore.store.view import View
@@ -67,6 +68,12 @@ _TABLES = (
     ),
 )
 _BLOBS = "SELECT id, size, state, iif(state = 0, 0, state_ns) FROM blobs ORDER BY id"
+_OWNERS = "SELECT number, blobs, bytes FROM owners WHERE blobs != 0 OR bytes != 0 ORDER BY number"
+_OWNED = (
+    "SELECT owner, count(*), sum(size) FROM"
+    f" (SELECT size, {FIRST.replace(':id', 'b.id')} AS owner FROM blobs b WHERE state <= 1)"
+    " WHERE owner != 0 GROUP BY owner ORDER BY owner"
+)
 _COUNTS = (
     "SELECT (SELECT count(*) FROM blobs WHERE state <= 1), (SELECT ifnull(sum(size), 0) FROM blobs WHERE state <= 1),"
     " (SELECT count(*) FROM tags WHERE id IS NOT NULL)"
@@ -86,6 +93,8 @@ def compare(ours: View, fresh: View, shed: Shed) -> Iterator[Finding]:
         yield from _blobs(ours, fresh)
         if ours.totals() != ours.db.execute(_COUNTS).fetchone():
             yield Finding(FindingKind.CATALOG, "its totals are not those of its rows", place=PLACE)
+        if ours.db.execute(_OWNERS).fetchall() != ours.db.execute(_OWNED).fetchall():
+            yield Finding(FindingKind.CATALOG, "what counts for whom is not what its rows say", place=PLACE)
     except (sqlite3.DatabaseError, TypeError) as error:  # rows whose keys cannot be compared are no rows of ours
         yield Finding(FindingKind.CATALOG, f"it cannot be read: {error}", place=PLACE)
 

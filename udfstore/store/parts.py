@@ -10,6 +10,7 @@ from pathlib import Path
 
 from udfstore.digest import BlobId
 from udfstore.errors import NotFound, UdfstoreError
+from udfstore.quota import Quotas
 from udfstore.signing import Signers
 from udfstore.store import osfs, removal, start, upkeep
 from udfstore.store.blobs import Files
@@ -40,6 +41,7 @@ class Parts:
         clock: Callable[[], int],
         say: Callable[[str], None],
         signers: Signers,
+        quotas: Quotas,
     ) -> None:
         self.limits, self.clock = limits, clock
         self._format_lock = threading.Lock()
@@ -75,6 +77,7 @@ class Parts:
                 release_reserve=self.reserve.release,
                 require=self._require,
                 signers=signers,
+                quotas=quotas,
                 problem=problem,
                 meters=self.meters,
                 lander=Lander(self.layout, self.files, journal, limits) if journal else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from udfstore import tasks
@@ -108,6 +108,32 @@ class Reads:
         """Tag and version of each entry that names a blob, and of each that keeps it by a link."""
         with self._reads() as view:
             return list(view.naming_refs(id)), [(tag, version) for tag, version, _ in view.linking_refs(id)]
+
+    def owned(self, owner: str) -> int:
+        """The bytes of all content that counts for an owner, as `Author.owner` calls it."""
+        with self._reads() as view:
+            return view.owned(owner)
+
+    def is_owned(self, id: BlobId) -> bool:
+        """Whether a blob is here and counts for somebody."""
+        with self._reads() as view:
+            row = view.blob(id)
+            return row is not None and row.state.here and bool(view.owner(id))
+
+    def is_size_owned(self, size: int) -> bool:
+        """Whether a blob of that size is here and counts for somebody. Looks through the index of all blobs."""
+        with self._reads() as view:
+            return view.is_size_owned(size)
+
+    def owners(self) -> list[tuple[str, int, int]]:
+        """Owners with the blobs and bytes that count for each, most bytes first."""
+        with self._reads() as view:
+            return view.owners()
+
+    def settled(self, ids: Iterable[BlobId]) -> list[BlobId]:
+        """Those blobs that an entry made count for somebody, or whose content went."""
+        with self._reads() as view:
+            return view.settled(ids)
 
     def heads_with(self, id: BlobId) -> list[str]:
         """Refs of the newest entries that name a blob now, all of them."""

@@ -21,7 +21,7 @@ from udfstore.store import osfs
 from udfstore.store.appender import SECOND, Appender, Entry, Folder, Shared, open_alone
 from udfstore.store.layout import upload_name
 from udfstore.store.partial import Note, Partial, Torn
-from udfstore.store.upload import Yard
+from udfstore.store.upload import ANY_ROOM, Room, Yard
 
 REMEMBERED = 1000
 """Complete uploads whose result is remembered, and others of which is remembered that they are gone: the newest."""
@@ -40,13 +40,14 @@ class Uploads:
         self._guard = threading.Lock()
         self._entries = {entry.name: entry for entry in self._left()}
 
-    def begin(self, size: int | None, id: BlobId | None, author: Author) -> Partial:
+    def begin(self, size: int | None, id: BlobId | None, author: Author, room: Room = ANY_ROOM) -> Partial:
         """Make an upload; `size` and `id` announce what will come. When this returns, it outlives a power cut.
 
         Raises `TooLarge`, `NoSpace`, `ReadOnly`, and `Busy` when there are too many that are not complete.
         """
         self._check_writable()
         self._yard.check_limit(size or 0)
+        room.check(size or 0)
         self._yard.check_floor(size or 0)
         now, most = self._yard.clock(), self._yard.limits.uploads
         note = Note(author, size, id, now, self._folder.boot)
@@ -75,7 +76,7 @@ class Uploads:
         with self._guard:
             return name in self._entries and self._entries[name].appender is not None
 
-    def append(self, name: str, offset: int, size: int | None = None) -> Appender:
+    def append(self, name: str, offset: int, size: int | None = None, room: Room = ANY_ROOM) -> Appender:
         """Go on with an upload behind `offset` bytes, alone until the appender is closed. `size` is the whole one's.
 
         A complete one takes no more bytes; finishing it again gives its result.
@@ -85,7 +86,7 @@ class Uploads:
         """
         self._check_writable()
         entry = self._get(name)
-        appender = Appender(self._yard, entry, self._check_writable)
+        appender = Appender(self._yard, entry, self._check_writable, room)
         with self._guard:
             if entry.appender is not None:
                 raise Conflict("another request appends to this upload at present")

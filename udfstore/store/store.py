@@ -14,6 +14,7 @@ from udfstore.calls import Delete, Deleted, Hold, Move, Moved, Noted, Release, R
 from udfstore.digest import BlobId
 from udfstore.errors import Closing, Corrupt, NotFound, ReadOnly
 from udfstore.model import NOWHERE, Author, BlobInfo, Place
+from udfstore.quota import NO_QUOTAS, Quotas
 from udfstore.refs import Ref, Tag
 from udfstore.signing import NO_SIGNERS, Signers
 from udfstore.store import backup, changes, check, keeping, osfs, upkeep
@@ -29,7 +30,7 @@ from udfstore.store.resolve import Resolved, check_size, find_removed, resolve
 from udfstore.store.resumable import Uploads
 from udfstore.store.scrub import Scrub
 from udfstore.store.small import Elsewhere, Small
-from udfstore.store.upload import Upload, Yard, check_announced
+from udfstore.store.upload import ANY_ROOM, Room, Upload, Yard, check_announced
 from udfstore.store.view import BlobRow
 
 HASHING = 4
@@ -68,24 +69,26 @@ class Store(Reads):
         clock: Callable[[], int] = time.time_ns,
         say: Callable[[str], None] = _ignore,
         signers: Signers = NO_SIGNERS,
+        quotas: Quotas = NO_QUOTAS,
     ) -> None:
         """Open the store at `root`, or make one there when the folder is missing or empty and `create`.
 
         `owner` is where this process listens, for people who find the root in use. `clock` gives nanoseconds since
         1970. `say` gets lines for people: what recovery did, progress of a rebuild. `signers` say which tags move only
-        with a signature.
+        with a signature, `quotas` how much content entries of an author may keep.
 
         Raises `NotFound` (no store there), `UsageError` (not a store), `Denied` (another user's, writable by others,
         not writable), `ReadOnly` (file system), `Conflict` (in use; names pid and socket), `Unsupported` (newer layout
         or unknown feature), `Corrupt` (FORMAT damaged, log or blobs missing). A log with rot opens for reading, and
         `problem` says what is wrong.
         """
-        parts = Parts(Path(root), create, owner, limits, clock, say, signers)
+        parts = Parts(Path(root), create, owner, limits, clock, say, signers, quotas)
         self.root: Path = parts.layout.root
         self.limits: StoreLimits = parts.limits
         self.id = parts.format.id
         """The store ID, 16 bytes."""
         self.epoch = parts.format.epoch
+        self.quotas = quotas
         self.meters, self.gauges = parts.meters, parts.gauges
         self._parts = parts
         self._closed = False
@@ -140,10 +143,13 @@ class Store(Reads):
 
     # --- content ---------------------------------------------------------------------------------------------------
 
-    def upload(self, id: BlobId | None = None, size: int | None = None) -> Upload:
-        """Begin a save; `id` and `size` announce what comes. Raises `NoSpace`, `TooLarge`, `ReadOnly`."""
+    def upload(self, id: BlobId | None = None, size: int | None = None, room: Room = ANY_ROOM) -> Upload:
+        """Begin a save; `id` and `size` announce what comes, into `room`.
+
+        Raises `NoSpace`, `TooLarge`, `ReadOnly`.
+        """
         self._check_writable()
-        return Upload(self._yard, id, size)
+        return Upload(self._yard, id, size, room)
 
     @property
     def small_bytes(self) -> int:
@@ -157,17 +163,21 @@ class Store(Reads):
         ids: Sequence[BlobId | None],
         move: Move | None,
         author: Author,
+        room: Room = ANY_ROOM,
     ) -> Future[Saved]:
         """Queue a save of small content, and a move of a tag to it; the future brings what a save and a move would.
 
-        `sizes` and `ids` are what the sender said of it, None for nothing: `Mismatch` where that is not so.
+        `sizes` and `ids` are what the sender said of it, None for nothing: `Mismatch` where that is not so; `NoSpace`
+        where `room` has none.
         """
         self._check_writable()
         own = BlobId.of(content)
         check_announced(len(content), own, sizes, ids)
         self._yard.check_limit(len(content))
+        room.take(own, len(content))
         small, saved = Small(own, content), Future[Saved]()
         saved.set_running_or_notify_cancel()
+        saved.add_done_callback(lambda done: room.give_back() if done.exception() else None)
         judge = upkeep.index_small(small)
         if move is not None:
             judge = upkeep.both(judge, changes.judge(move, author))

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +68,32 @@ class Yard:
         osfs.check_floor(self.staging, coming, self.limits.floor_bytes)
 
 
+class Room:
+    """The room that there is for one save; here, as much as the disk has."""
+
+    def check(self, coming: int) -> None:
+        """Refuse content of which so many bytes were announced, or have come (`NoSpace`)."""
+
+    def take(self, id: BlobId, size: int) -> None:
+        """Now that it is known what the content is: take room for it. Raises `NoSpace`."""
+
+    def give_back(self) -> None:
+        """It could not be kept."""
+
+    @contextlib.contextmanager
+    def taken(self, id: BlobId, size: int) -> Iterator[None]:
+        """Take room, and give it back after an error."""
+        self.take(id, size)
+        try:
+            yield
+        except BaseException:
+            self.give_back()
+            raise
+
+
+ANY_ROOM = Room()
+
+
 def check_announced(size: int, id: BlobId | None, sizes: Sequence[int | None], ids: Sequence[BlobId | None]) -> None:
     """Hold what content is against what was said of it, None for nothing. Raises `Mismatch`."""
     for told in sizes:
@@ -84,9 +110,10 @@ class Incoming:
     `size` is what was written so far.
     """
 
-    def __init__(self, yard: Yard, path: Path, id: BlobId | None, size: int | None) -> None:
+    def __init__(self, yard: Yard, path: Path, id: BlobId | None, size: int | None, room: Room) -> None:
         self.size = 0
         self._yard = yard
+        self._quota = room
         self._path = path
         self._announced = (size, id)
         self._fd = -1
@@ -109,6 +136,7 @@ class Incoming:
         size = self.size + len(view)
         self._check_coming(size)
         if len(view) > self._room:
+            self._quota.check(size)
             self._yard.check_floor(len(view))
             self._room = FLOOR_CHECK_BYTES
         with osfs.telling("writing the save"):
@@ -138,7 +166,8 @@ class Incoming:
         self._check_size(size)  # before the hash, which may take long
         own = self._identify()
         check_announced(self.size, own, (), (self._announced[1], id))
-        return own, self._keep(own)
+        with self._quota.taken(own, self.size):
+            return own, self._keep(own)
 
     def _keep(self, own: BlobId) -> bool:
         with osfs.telling("saving the blob"), self._yard.files.lock(own):
@@ -196,12 +225,13 @@ class Upload(Incoming):
     Ends with `commit` or `abort`; after any error only `abort` is left to do.
     """
 
-    def __init__(self, yard: Yard, id: BlobId | None = None, size: int | None = None) -> None:
+    def __init__(self, yard: Yard, id: BlobId | None = None, size: int | None = None, room: Room = ANY_ROOM) -> None:
         """Admit a save. Raises `TooLarge` or `NoSpace`."""
-        super().__init__(yard, yard.staging / os.urandom(16).hex(), id, size)
+        super().__init__(yard, yard.staging / os.urandom(16).hex(), id, size, room)
         self._small: bytearray | None = None
         """All that was written, while it is small; None: it is in the file."""
         yard.check_limit(size or 0)
+        room.check(size or 0)
         if (size or 0) <= yard.small_bytes:
             self._small = bytearray()
             return
@@ -266,10 +296,11 @@ class Upload(Incoming):
             return super()._finish(size, id)
         own = BlobId.of(small)
         check_announced(self.size, own, (self._announced[0], size), (self._announced[1], id))
-        try:
-            self._yard.save_small(Small(own, bytes(small))).result()
-        except Elsewhere:
-            return own, self._keep(own)
+        with self._quota.taken(own, self.size):
+            try:
+                self._yard.save_small(Small(own, bytes(small))).result()
+            except Elsewhere:
+                return own, self._keep(own)
         self._yard.meters.saved(self.size, existed=False)
         return own, False
 

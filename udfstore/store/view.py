@@ -5,7 +5,7 @@ A `View` is one SQLite connection seen as the store's nouns. It decides nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,33 @@ class View(Chores):
         query = f"SELECT count(*), ifnull(sum(size), 0) FROM blobs WHERE state = {State.CONDEMNED:d}"
         count, size = self.db.execute(query).fetchone()
         return count, size
+
+    def owner(self, id: BlobId) -> str:
+        """Whom a blob counts for; "": no entry keeps it."""
+        query = "SELECT o.text FROM blobs b JOIN owners o ON o.number = b.owner WHERE b.id = ?"
+        row = self.db.execute(query, (id.raw,)).fetchone()
+        return row[0] if row else ""
+
+    def owned(self, owner: str) -> int:
+        """The bytes of all content that is here and counts for an owner."""
+        row = self.db.execute("SELECT bytes FROM owners WHERE text = ?", (owner,)).fetchone()
+        return row[0] if row else 0
+
+    def settled(self, ids: Iterable[BlobId]) -> list[BlobId]:
+        """Those blobs that count for an owner, or whose content went."""
+        query = "SELECT owner, state FROM blobs WHERE id = ?"
+        rows = ((id, self.db.execute(query, (id.raw,)).fetchone()) for id in ids)
+        return [id for id, row in rows if row is not None and (row[0] or row[1] > State.MARKED)]
+
+    def is_size_owned(self, size: int) -> bool:
+        """Whether a blob of that size is here and counts for an owner."""
+        query = f"SELECT 1 FROM blobs WHERE size = ? AND owner != 0 AND state <= {State.MARKED:d} LIMIT 1"
+        return self.db.execute(query, (size,)).fetchone() is not None
+
+    def owners(self) -> list[tuple[str, int, int]]:
+        """Owners with the blobs and bytes that count for each, most bytes first."""
+        query = "SELECT text, blobs, bytes FROM owners WHERE blobs > 0 ORDER BY bytes DESC, text"
+        return self.db.execute(query).fetchall()
 
     # --- entries ---------------------------------------------------------------------------------------------------
 
