@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from udfstore.errors import Unsupported
 from udfstore.model import Kind
 from udfstore.store.groups import (
+    FIRST_BYTES,
     GENESIS,
     KINDS,
     SHED,
@@ -23,6 +25,7 @@ from udfstore.store.groups import (
     encode_group,
     encode_segment_head,
     find_group,
+    first_revision,
     group_bytes,
     shed,
 )
@@ -156,6 +159,25 @@ def test_a_gap_with_any_byte_changed_or_cut_off_is_damage() -> None:
             changed[place] ^= flip
             with pytest.raises(Damaged):
                 decode_group(bytes(changed))
+
+
+@pytest.mark.parametrize(("length", "last"), [(119, 3), (120, 0)])
+def test_a_gap_that_is_none_is_damage_though_its_hash_is_right(length: int, last: int) -> None:
+    data, groups = chained(1, 2)
+    gap = shed(data, groups, {1, 2, 3})
+    fields = gap[:4] + length.to_bytes(4, "big") + gap[8:16] + last.to_bytes(8, "big") + gap[24:88]
+    with pytest.raises(Damaged, match="it is none"):
+        decode_group(fields + hashlib.sha256(fields).digest())
+
+
+def test_the_revision_with_which_a_segment_begins() -> None:
+    head = encode_segment_head(SegmentHead(b"s" * 16, 1, 4096, 1024))
+    data, groups = chained(1, 2)
+    for begins, revision in ((data, 1), (shed(data, groups, {1}), 1), (data[groups[1][1] :], 2)):
+        assert first_revision((head + begins)[:FIRST_BYTES]) == revision
+    for other in (b"", (head + data)[: FIRST_BYTES - 1], (head + bytes(100))[:FIRST_BYTES]):
+        with pytest.raises(Damaged):
+            first_revision(other)
 
 
 def test_a_whole_gap_is_found_behind_damage() -> None:
