@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from anyio.from_thread import start_blocking_portal
@@ -31,11 +31,13 @@ from udfstore.aio import connect
 from udfstore.client.files import OpenBlob
 from udfstore.client.retry import Retry
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, NoServer, UdfstoreError
+from udfstore.errors import CODES, Closing, Code, NoServer
 from udfstore.tasks import Node
 
 AWAY = (NoServer, Closing)
 TASK = "soak"
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +63,30 @@ class Place:
 Client = Callable[[Place, Book], Generator[None]]
 
 
+def _patiently(do: Callable[[], _Value]) -> _Value:
+    """Do it, and again while the server is away: the first connect of a client does not wait by itself."""
+    retry, pause = Retry(time.monotonic), threading.Event()
+    while True:
+        try:
+            return do()
+        except AWAY as error:
+            pause.wait(retry.delay(error))
+
+
+def _connect(place: Place, *, descriptors: bool = True) -> udfstore.Store:
+    return _patiently(lambda: udfstore.connect(place.socket, descriptors=descriptors))
+
+
 # --- the library ---
 
 
 def chunks(place: Place, book: Book) -> Generator[None]:
-    with udfstore.connect(place.socket, descriptors=False) as store:
+    with _connect(place, descriptors=False) as store:
         yield from _library(store, place, book)
 
 
 def descriptors(place: Place, book: Book) -> Generator[None]:
-    with udfstore.connect(place.socket) as store:
+    with _connect(place) as store:
         yield from _library(store, place, book)
 
 
@@ -79,7 +95,7 @@ def asyncio(place: Place, book: Book) -> Generator[None]:
         return await connect(place.socket)
 
     with start_blocking_portal("asyncio") as portal, ExitStack() as stack:
-        store = Awaited(portal, portal.call(connected))
+        store = Awaited(portal, _patiently(lambda: portal.call(connected)))
         stack.callback(store.close)
         yield from _library(store, place, book)
 
@@ -172,16 +188,17 @@ def _in_parts(client: httpx.Client, content: bytes) -> BlobId:
 
 def _ask(client: httpx.Client, method: str, url: str, **words: Any) -> httpx.Response:
     """An answer, asked for until the server is there."""
-    retry, pause = Retry(time.monotonic), threading.Event()
-    while True:
+
+    def ask() -> httpx.Response:
         try:
             reply = client.request(method, url, **words)
-            if reply.status_code != 503:
-                return reply
-            error: UdfstoreError = Closing(reply.text)
-        except httpx.TransportError as failure:
-            error = NoServer(repr(failure))
-        pause.wait(retry.delay(error))
+        except httpx.TransportError as error:
+            raise NoServer(repr(error)) from error
+        if reply.status_code == 503:
+            raise Closing(reply.text)
+        return reply
+
+    return _patiently(ask)
 
 
 # --- followers and nodes ---
@@ -191,9 +208,9 @@ def follower(place: Place, book: Book) -> Generator[None]:
     """Move a tag, and see it move: as a value that is loaded, and as an event of a watch."""
     while True:
         book.turn()
-        with udfstore.connect(place.socket) as store:
+        with _connect(place) as store:
             _move(store, book)
-        with udfstore.connect(place.socket) as store, _watched(place, book.page.tag) as events:
+        with _connect(place) as store, _watched(place, book.page.tag) as events:
             loaded: Queue[bytes] = Queue()
 
             def load(blob: OpenBlob, loaded: Queue[bytes] = loaded) -> None:
@@ -228,7 +245,7 @@ def _watched(place: Place, tag: str) -> Iterator[Queue[int]]:
                 last = entry.version
                 versions.put(last)
 
-    with udfstore.connect(place.socket) as store:
+    with _connect(place) as store:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         try:
@@ -250,7 +267,7 @@ def node(place: Place, book: Book) -> Generator[None]:
         count = int(state or b"0")
 
     me = Node(TASK, book.name, interval=3600)
-    with udfstore.connect(place.socket) as store:
+    with _connect(place) as store:
         while True:
             count = 0
             with store.join(me, snapshot=snapshot, restore=restore) as member:
@@ -302,15 +319,17 @@ def _run(place: Place, *words: str, expected: tuple[int, ...] = (0,)) -> bytes:
     """A command's output. One that found no server is run again where that is not expected: it did nothing."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("UDFSTORE_", "XDG_"))}
     environment = kept | {"HOME": str(place.folder), "UDFSTORE_SOCKET": str(place.socket)}
-    retry, pause = Retry(time.monotonic), threading.Event()
-    while True:
-        command = (sys.executable, "-m", "udfstore", *words)
+    command = (sys.executable, "-m", "udfstore", *words)
+
+    def run() -> bytes:
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
         if done.returncode in expected:
             return done.stdout
         said = f"udfstore {' '.join(words)}: status {done.returncode}: {done.stderr.decode()}"
-        assert done.returncode == 5, said
-        pause.wait(retry.delay(NoServer(said)))
+        assert done.returncode == CODES[Code.NO_SERVER].exit, said
+        raise NoServer(said)
+
+    return _patiently(run)
 
 
 def killed(place: Place, book: Book) -> Generator[None]:
