@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from udfstore.errors import Mismatch, UdfstoreError, Unsupported, UsageError
 from udfstore.model import Author, BlobInfo, Caller, Claim, Event
 from udfstore.refs import Ref, Tag
 from udfstore.service import Register, Service
-from udfstore.store import BlobFile, Store
+from udfstore.store import BlobFile, Rule, Store, StoreLimits
 
 PIECE_BYTES = 1024 * 1024
 """Read and written at once: as a chunk over a socket."""
@@ -36,14 +36,16 @@ def open_store(
     create: bool = True,
     claim: Claim | None = None,
     say: Callable[[str], None] | None = None,
+    retention: Sequence[Rule] = (),
 ) -> LocalStore:
     """Open a store on this machine without a server; without a path, the usual root.
 
     A store has one owner at a time: while a server runs on it this is a `Conflict` that names the server and its
     socket. `create`: make it if it is not there. `say` gets lines for people: what a crash had left to do.
+    `retention` says which versions `collect` lets go: what a server is told by its configuration.
     """
     place = default_root() if root is None else Path(root)
-    store = Store(place, create=create, say=say or (lambda _: None))
+    store = Store(place, create=create, limits=StoreLimits(retention=tuple(retention)), say=say or (lambda _: None))
     return LocalStore(store, claim_of_environment() if claim is None else claim)
 
 

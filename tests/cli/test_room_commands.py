@@ -80,3 +80,15 @@ def test_the_server_applies_the_rules_that_were_set(udfstore: Run, tmp_path: Pat
         assert told == "would be removed: 1 blob, 3 B\n  1  3 B  let go by m/** keep 1: m/x@1\n"
         assert "history, let go by m/** keep 1" in udfstore("why", "m/x@1", *socket).text
         assert udfstore("why", "m/x", *socket).text.splitlines()[1].endswith("m/** keep 1")
+
+
+def test_without_a_server_the_rules_are_those_that_it_would_have(
+    udfstore: Run, root: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        put(udfstore, tmp_path, f"version {number}", "--tag", "models/x", *root)
+    assert udfstore("gc", "--dry-run", *root).text == "everything is kept\n"
+    config = tmp_path / "config.toml"
+    config.write_text('retention = ["models/** keep 2"]\n')
+    monkeypatch.setenv("UDFSTORE_CONFIG", str(config))
+    assert "would be marked: 1 blob" in udfstore("gc", "--dry-run", *root).text

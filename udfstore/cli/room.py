@@ -31,7 +31,7 @@ def gc(
     socket: Socket = None,
 ) -> None:
     """Remove what no tag, version, link or snapshot keeps, once that has been so for the grace time."""
-    with opened(root, socket) as store:
+    with opened(root, socket, configured=True) as store:
         groups = _grouped(store.collect(grace=grace, now=now, dry_run=dry_run))
     put(_mapping(groups, dry_run)) if json else put_lines(_lines(groups, dry_run))
 

@@ -11,12 +11,21 @@ if TYPE_CHECKING:
     from udfstore.local import LocalStore
 
 
-def opened(root: Path | None, socket: Path | None, *, create: bool = False) -> Store | LocalStore:
-    """The store that the flags name, else the environment, else the usual places. `create` makes a root's store."""
+def opened(
+    root: Path | None, socket: Path | None, *, create: bool = False, configured: bool = False
+) -> Store | LocalStore:
+    """The store that the flags name, else the environment, else the usual places. `create` makes a root's store.
+
+    `configured`: a store without a server has the rules of retention that a server would read from its configuration.
+    """
     if root is not None and socket is None:
         from udfstore.local import open_store
 
-        return open_store(root, create=create)
+        if not configured:
+            return open_store(root, create=create)
+        from udfstore.server import config
+
+        return open_store(root, create=create, retention=config.read({}, config.find()).retention)
     from udfstore.client.remote import connect
 
     return connect(socket)
