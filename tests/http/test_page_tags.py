@@ -278,6 +278,7 @@ def test_a_long_history_comes_in_parts(browser: Any, somebody: Callable[..., Sto
     browser.goto(f"/tags/{tag}")
     assert browser.locator("tbody tr[id]").count() == 100
     browser.get_by_role("link", name="Older versions").click()
+    browser.locator("tbody tr[id]").nth(29).wait_for()
     assert browser.locator("tbody tr[id]").count() == 30
     browser.goto(f"/tags/{tag}@5")
     assert browser.locator("tr.marked th a.ref").inner_text() == "@5"
