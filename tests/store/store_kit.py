@@ -116,6 +116,12 @@ def commit_saved(store: Store, manifest: bytes, states: Iterable[bytes], task: s
     return id
 
 
+def rounds(store: Store, first: int, last: int, *more: bytes) -> None:
+    """Rounds by their numbers, each with a manifest and a state of its own."""
+    for n in range(first, last + 1):
+        commit(store, b"manifest %d" % n, b"state %d" % n, *more)
+
+
 def removed(store: Store) -> None:
     """Wait until the files of what was removed without a grace time are gone."""
     store._parts.remover._pool.submit(int).result()

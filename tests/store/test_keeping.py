@@ -24,6 +24,7 @@ from store_kit import (
     read,
     removed,
     request,
+    rounds,
     save,
 )
 
@@ -39,11 +40,6 @@ from udfstore.store.wanted import MOST, WANTED_NS, Wanted
 
 AUTO = Tag.parse("snapshots/pump/auto")
 GOLDEN = Tag.parse("snapshots/pump/named/golden")
-
-
-def rounds(store: Store, first: int, last: int, *more: bytes) -> None:
-    for n in range(first, last + 1):
-        commit(store, b"manifest %d" % n, b"state %d" % n, *more)
 
 
 def here(store: Store, content: bytes) -> bool:

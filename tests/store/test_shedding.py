@@ -27,6 +27,7 @@ from store_kit import (
     read,
     removed,
     request,
+    rounds,
     save,
 )
 
@@ -50,11 +51,6 @@ LATER = shedding.REMEMBERED_NS / 10**9
 def store(root: Path, clock: Clock) -> Any:
     with open_store(root, clock=clock, limits=TINY) as store:
         yield store
-
-
-def rounds(store: Store, first: int, last: int, *more: bytes) -> None:
-    for n in range(first, last + 1):
-        commit(store, b"manifest %d" % n, b"state %d" % n, *more)
 
 
 def age(store: Store, clock: Clock) -> None:

@@ -101,7 +101,7 @@ class Connection:
         self._handed = 0
         """Bytes of small saves that are with the committer."""
         self._taking = False
-        """Whether more is taken at once: answers are sent together."""
+        """Whether more is taken at once: what is answered meanwhile is sent after the last of it."""
         self._changed = trio.lowlevel.ParkingLot()
         """Wakes the calls that wait for credit, content or room, and whoever waits for the last call to end."""
         self._ended = False

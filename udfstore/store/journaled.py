@@ -25,11 +25,10 @@ EMPTY = bytes(HEAD_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class Journaled:
-    """A whole record: its place in the segment, and the content."""
+    """A whole record: content, and its ID."""
 
     generation: bytes
     id: BlobId
-    offset: int
     content: bytes
 
 
@@ -64,7 +63,7 @@ def _maybe_record(segment: bytes, offset: int, store: bytes) -> Journaled | None
         return None
     generation, size, id = head
     content = segment[offset + HEAD_BYTES : offset + HEAD_BYTES + size]
-    return Journaled(generation, id, offset, content) if BlobId.of(content) == id else None
+    return Journaled(generation, id, content) if BlobId.of(content) == id else None
 
 
 def _maybe_head(segment: bytes, offset: int, store: bytes) -> tuple[bytes, int, BlobId] | None:

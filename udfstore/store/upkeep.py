@@ -70,28 +70,12 @@ def rescue(id: BlobId) -> Judge:
 
 def brought_back(ids: Sequence[BlobId], author: Author) -> Judge:
     """Take back the removal of blobs whose files are in their places again."""
-
-    def decide(desk: Desk) -> Decision:
-        rows = [desk.catalog.view.blob(id) for id in ids]
-        blobs = tuple((row.id, row.size) for row in rows if row is not None and row.state is State.CONDEMNED)
-        if not blobs:
-            return nothing
-        return Decision((Record(Kind.RESCUE, desk.now_ns, author, blobs=blobs),), lambda _: None)
-
-    return decide
+    return _of_condemned(Kind.RESCUE, ids, author)
 
 
 def erased(ids: Sequence[BlobId]) -> Judge:
     """Note that the files of condemned blobs are unlinked."""
-
-    def decide(desk: Desk) -> Decision:
-        rows = [desk.catalog.view.blob(id) for id in ids]
-        blobs = tuple((row.id, row.size) for row in rows if row is not None and row.state is State.CONDEMNED)
-        if not blobs:
-            return nothing
-        return Decision((Record(Kind.ERASED, desk.now_ns, HOUSE, blobs=blobs),), lambda _: None)
-
-    return decide
+    return _of_condemned(Kind.ERASED, ids, HOUSE)
 
 
 def verified(ids: Sequence[BlobId]) -> Judge:
@@ -124,3 +108,16 @@ def closed(desk: Desk) -> Decision:
 
 def _rescue(desk: Desk, id: BlobId, size: int) -> Decision:
     return Decision((Record(Kind.RESCUE, desk.now_ns, HOUSE, blobs=((id, size),)),), lambda _: True)
+
+
+def _of_condemned(kind: Kind, ids: Sequence[BlobId], author: Author) -> Judge:
+    """A record about those of the blobs that are condemned still."""
+
+    def decide(desk: Desk) -> Decision:
+        rows = [desk.catalog.view.blob(id) for id in ids]
+        blobs = tuple((row.id, row.size) for row in rows if row is not None and row.state is State.CONDEMNED)
+        if not blobs:
+            return nothing
+        return Decision((Record(kind, desk.now_ns, author, blobs=blobs),), lambda _: None)
+
+    return decide
