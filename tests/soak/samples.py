@@ -31,6 +31,7 @@ class Sample:
     seconds: float
     life: int
     memory_mib: float
+    """Of its own. Pages of files that it maps are the kernel's, and go when there is need of them."""
     descriptors: int
     """But those of the catalog."""
     catalog: int
@@ -43,7 +44,7 @@ class Sample:
     @classmethod
     def of(cls, pid: int, root: Path, seconds: float, life: int) -> Sample:
         """Look at it now."""
-        found = re.search(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        found = re.search(r"^RssAnon:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         assert found, f"the kernel tells no memory of process {pid}"
         files = {name: count(root / name) for name in ("staging", "uploads", "trash", "journal")}
         targets = []
