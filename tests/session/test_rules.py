@@ -554,4 +554,4 @@ def test_events_say_which_call_they_belong_to() -> None:
     assert [e.call for e in talk.to_host() if not isinstance(e, Hello)] == [first, second, second]
     talk.host.head(first, calls.Loading(calls.BlobInfo(ID, 1), 0, 1))
     talk.host.page(second, pb.Page(call=second))
-    assert [(type(e), e.call) for e in talk.to_udf()] == [(Found, first), (Paged, second)]  # type: ignore[union-attr]
+    assert {(type(e), e.call) for e in talk.to_udf()} == {(Found, first), (Paged, second)}  # type: ignore[union-attr]

@@ -361,7 +361,8 @@ class HostSession:
     def head(self, number: int, head: calls.Loading) -> None:
         """What a load found."""
         if number in self._calls:
-            self._put(pb.Request(head=answers.head_to_pb(number, head, descriptor=False)))
+            envelope = pb.Request(head=answers.head_to_pb(number, head, descriptor=False))
+            self.outbox.put_head(number, codec.encode(envelope))
 
     def give(self, number: int, head: calls.Loading, file: Token) -> None:
         """What a load found, with a descriptor of it, which is closed when it is sent: no content follows."""
