@@ -21,8 +21,8 @@ from udfstore.cli import main
 from udfstore.client import hashing, link, operations
 from udfstore.model import Caller
 from udfstore.server import connection, server
-from udfstore.server.connection import Connection
 from udfstore.server.incoming import Pool
+from udfstore.server.open_calls import OpenCalls
 from udfstore.server.streams import Streams
 from udfstore.server.transfers import Transfers
 from udfstore.service import Service
@@ -46,8 +46,8 @@ def _welcome(**plain: object) -> Callable[..., Welcome]:
     return lambda **told: Welcome(**(told | plain))
 
 
-def _commit_in_a_task(self: Connection, number: int, commit: calls.Commit) -> None:
-    incoming = self._transfers.saves.get(number)
+def _commit_in_a_task(self: OpenCalls, number: int, commit: calls.Commit) -> None:
+    incoming = self.transfers.saves.get(number)
     if incoming is not None:
         incoming.commit = commit
 
@@ -108,7 +108,7 @@ _save, _land, _begin_service, _write_file = Transfers.save, Committer._land, Ser
 
 WITHOUT: Mapping[str, Sequence[tuple[object, str, object]]] = {
     "groups": [(Committer, "_land", _one_at_a_time)],
-    "handing-over": [(Connection, "_committed", _commit_in_a_task)],
+    "handing-over": [(OpenCalls, "committed", _commit_in_a_task)],
     "one-piece": [(connection, "Welcome", _welcome(save_credit=0)), (Transfers, "save", _grant_first)],
     "written-zeros": [(osfs, "write_file", _allocate_zeros)],
     "at-hand": [(Transfers, "load_at_once", lambda *_: False)],

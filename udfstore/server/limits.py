@@ -58,7 +58,8 @@ class ServerLimits:
     """Days after which content is hashed again, to find what the disk has spoiled: a month leaves time to have it back
     from a backup. 0: never."""
     scrub_bytes: int = 4 * MIB
-    """Content a second that is read for that: 10 TB in a month, and no disk is busy with it."""
+    """Content a second that is read for that, each blob counting 16 KiB more: 10 TB in a month, and nothing is busy
+    with it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.chunk_bytes <= CHUNK_BYTES:

@@ -40,8 +40,8 @@ async def look(store: Store, rooms: Rooms) -> None:
             for finding in findings:
                 found += not finding.mended
                 _tell(finding)
-            await trio.sleep(pace.delay(scrub.bytes - done, trio.current_time()))
-            done = scrub.bytes
+            await trio.sleep(pace.delay(scrub.work - done, trio.current_time()))
+            done = scrub.work
     if scrub.blobs:
         _log.info("content was verified", blobs=scrub.blobs, bytes=scrub.bytes, findings=found)
 

@@ -17,6 +17,7 @@ import trio
 from udfstore.admin import Fate
 from udfstore.errors import Busy, Closing, UdfstoreError
 from udfstore.model import Caller
+from udfstore.pace import Pace
 from udfstore.server.connection import Connection
 from udfstore.server.hosting import Hosting
 from udfstore.server.house import House
@@ -38,6 +39,9 @@ SWEEP_SECONDS = 60.0
 
 COLLECT_SECONDS = 3600.0
 """Between two searches for what nothing keeps, while there is room: it has a day of grace."""
+
+COLLECT_SHARE = 0.1
+"""Of its time that such a search is at work, while there is room: it looks at every blob, and nobody waits for it."""
 
 
 async def _quiet() -> None:
@@ -213,9 +217,14 @@ class Server:
     async def _collect(self) -> None:
         """One batch after the other, so that an end of the server waits for one of them at most."""
         batches, count, size = self._store.collect(), 0, 0
+        pace, began = Pace(COLLECT_SHARE), trio.current_time()
         while (batch := await self._rooms.writing(next, batches, None)) is not None:
             removed = [one.size for one in batch if one.fate is Fate.REMOVED]
             count, size = count + len(removed), size + sum(removed)
+            if not self._store.is_short:
+                now = trio.current_time()
+                await trio.sleep(pace.delay(now - began, now))
+            began = trio.current_time()
         if count:
             self._log.info("removed what nothing keeps", blobs=count, bytes=size)
 

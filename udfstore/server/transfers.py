@@ -183,7 +183,6 @@ class Transfers:
         session, most = self._session, self._limits.chunk_bytes
         with file:
             session.head(number, head)
-            self._pump.flush()  # by it the peer judges what to grant
             data = await self._rooms.reading(file.pread, head.offset, min(head.length, most))
             sent = 0
             while True:
@@ -206,6 +205,7 @@ class Transfers:
         if session.outbox.waiting(number) >= CHUNKS_WAITING:
             await self.until(lambda: session.outbox.waiting(number) < CHUNKS_WAITING, "reading")
         if session.credit(number) == 0:
+            self._pump.flush()  # the head, by which the peer judges what to grant
             await self.until(lambda: session.credit(number) != 0, "credit")
 
 

@@ -64,7 +64,7 @@ class Outbox:
         self.tokens += 1
 
     def put_head(self, call: int, frame: bytes) -> None:
-        """A small frame that chunks of the call will follow, the first of them in the same turn if it is put in time."""
+        """A small frame that chunks of the call follow, the first of them in the same turn if it is put in time."""
         self.bytes += len(frame)
         self._lanes.setdefault(call, deque()).append((frame,))
 
@@ -74,8 +74,8 @@ class Outbox:
         self._lanes.setdefault(call, deque()).append((head, data))
 
     def waiting(self, call: int) -> int:
-        """How many frames of the call wait in its turns: chunks, and what stands before and behind them."""
-        return len(self._lanes.get(call, ()))
+        """How many chunks of the call wait."""
+        return sum(len(frame) > 1 for frame in self._lanes.get(call, ()))
 
     def drop(self, call: int) -> None:
         """Forget what the call has waiting."""

@@ -50,6 +50,11 @@ class Scrub:
         self._right: list[BlobId] = []
         self._findings: list[Finding] = []
 
+    @property
+    def work(self) -> int:
+        """What was done so far, in bytes hashed, to open and note each file among it."""
+        return self.bytes + self.blobs * LOOK_BYTES
+
     def due_bytes(self) -> int:
         """How much there is to hash."""
         with self._parts.catalog.reading() as view:
