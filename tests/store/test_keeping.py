@@ -30,7 +30,7 @@ from store_kit import (
 
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Busy, Gone, UdfstoreError
+from udfstore.errors import Busy, Conflict, Gone, UdfstoreError
 from udfstore.model import Kind
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, keeping, upkeep
@@ -157,12 +157,49 @@ def test_names_go_with_what_they_alone_kept(store: Store) -> None:
     gone = store.drop([GOLDEN], [], number, AUTHOR).result()
     assert set(gone.blobs) == {BlobId.of(b"manifest 1"), BlobId.of(b"state 1")}
     assert not here(store, b"state 1")
+    with store._parts.catalog.reading() as view:
+        made = view.requested(number)
+    assert made is not None
+    assert (made[1].kind, made[1].author) == (Kind.CONDEMN, AUTHOR)
     revision = store.revision
     assert store.drop([GOLDEN], [], number, AUTHOR).result() == gone
     removed(store)
     assert store.revision == revision
     with pytest.raises(Gone, match="untagged"):
         store.entry(Ref.of(GOLDEN))
+
+
+def test_a_name_goes_alone_where_a_number_keeps_its_snapshot(store: Store) -> None:
+    rounds(store, 1, 1)
+    name(store, GOLDEN, b"manifest 1", b"state 1")
+    number = request()
+    assert store.drop([GOLDEN], [], number, AUTHOR).result().blobs == ()
+    with pytest.raises(Gone, match="untagged"):
+        store.entry(Ref.of(GOLDEN))
+    assert here(store, b"manifest 1")
+    assert here(store, b"state 1")
+    revision = store.revision
+    for again in (number, request()):
+        assert store.drop([GOLDEN, Tag.parse("snapshots/pump/named/never")], [], again, AUTHOR).result().blobs == ()
+    assert store.revision == revision
+
+
+def test_what_is_asked_for_goes_though_somebody_wanted_it(store: Store, clock: Clock) -> None:
+    rounds(store, 1, 2)
+    assert all(store.want(BlobId.of(content)) for content in (b"manifest 1", b"state 1"))
+    assert store.drop([], [(AUTO, 1)], request(), AUTHOR).result().blobs == (BlobId.of(b"manifest 1"),)
+    assert here(store, b"state 1")
+    clock.advance(WANTED_NS / 10**9)
+    store.sweep()
+    assert not here(store, b"state 1")
+
+
+def test_what_the_oldest_kept_snapshot_names_is_not_deleted(store: Store) -> None:
+    rounds(store, 1, 12)
+    for content in (b"manifest 3", b"state 3"):
+        with pytest.raises(Conflict, match="snapshots/pump/auto@3 names now"):
+            delete(store, BlobId.of(content))
+        assert here(store, content)
 
 
 def test_a_number_is_dropped_alone(store: Store) -> None:
