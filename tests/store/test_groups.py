@@ -111,7 +111,7 @@ def chained(*sizes: int) -> tuple[bytes, list[tuple[Group, int]]]:
     data, previous, groups = b"", GENESIS, list[tuple[Group, int]]()
     for size in sizes:
         revision = groups[-1][0].last + 1 if groups else 1
-        encoded, previous = encode_group(revision, previous, [(Kind.MOVE, b"%d" % n) for n in range(size)])
+        encoded, previous = encode_group(revision, previous, [(Kind.MOVE, b"%d" % n * n) for n in range(size)])
         groups.append((decode_group(encoded), len(data)))
         data += encoded
     return data, groups

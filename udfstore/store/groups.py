@@ -14,6 +14,7 @@ import hashlib
 import struct
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from udfstore.errors import Unsupported
 from udfstore.model import Kind
@@ -181,7 +182,7 @@ def _without(data: bytes, group: Group, stays: Sequence[bool]) -> bytes:
     heads = bytearray(data[: _HEADER.size + len(stays) * _HEAD.size])
     for n, stay in enumerate(stays):
         heads[_HEADER.size + n * _HEAD.size + 1] = 0 if stay else SHED
-    payloads = (framed.payload or b"" for framed, stay in zip(group.records, stays, strict=True) if stay)
+    payloads = (framed.payload or b"" for framed in compress(group.records, stays))
     return b"".join((heads, *payloads, group.chain))
 
 
