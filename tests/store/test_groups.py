@@ -94,6 +94,15 @@ def _payloads(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.parametrize(("place", "value"), [(52, 99), (54, 1), (55, 1)], ids=["kind", "zero", "zero"])
+def test_what_nobody_writes_into_a_head_is_damage_though_the_hash_is_right(place: int, value: int) -> None:
+    data, _ = encode_group(1, GENESIS, [(Kind.MOVE, b"x")])
+    heads = bytearray(data[: 52 + 40])
+    heads[place] = value
+    with pytest.raises(Damaged, match="record 1 of 1, revision 1: unknown kind"):
+        decode_group(bytes(heads) + b"x" + hashlib.sha256(heads).digest())
+
+
 def test_a_payload_may_be_left_out_and_the_hash_still_holds() -> None:
     data, chain = encode_group(1, GENESIS, [(Kind.MOVE, b"secret"), (Kind.MOVE, b"kept")])
     at, size = _payloads(data)[0]
