@@ -198,13 +198,16 @@ def test_a_whole_gap_is_found_behind_damage() -> None:
 
 def test_the_next_whole_group_is_found_behind_damage() -> None:
     first, chain = encode_group(1, GENESIS, [(Kind.MOVE, b"a")])
-    second, _ = encode_group(2, chain, [(Kind.MOVE, b"b")])
-    data = bytes(100) + first[:50] + bytes(10) + second
-    found = find_group(data, 0, 1)
-    assert found is not None
-    assert (found[0], found[1].revision) == (160, 2)
-    assert find_group(data, 0, 2) is None
-    assert find_group(data[:-1], 0, 0) is None
+    second, chain = encode_group(2, chain, [(Kind.MOVE, b"b")])
+    third, _ = encode_group(3, chain, [(Kind.MOVE, b"c")])
+    data = bytes(100) + first[:50] + bytes(10) + second + third
+    for behind, above, place, revision in ((0, 1, 160, 2), (160, 1, 160, 2), (161, 1, 285, 3), (0, 2, 285, 3)):
+        found = find_group(data, behind, above)
+        assert found is not None
+        assert (found[0], found[1].revision) == (place, revision)
+    assert find_group(data, 0, 3) is None
+    assert find_group(data[: 160 + len(second) - 1], 0, 0) is None
+    assert find_group(first, 0, 0) == (0, decode_group(first))
 
 
 def test_the_head_of_a_segment() -> None:
