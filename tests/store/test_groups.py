@@ -94,13 +94,22 @@ def _payloads(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize(("place", "value"), [(52, 99), (54, 1), (55, 1)], ids=["kind", "zero", "zero"])
-def test_what_nobody_writes_into_a_head_is_damage_though_the_hash_is_right(place: int, value: int) -> None:
-    data, _ = encode_group(1, GENESIS, [(Kind.MOVE, b"x")])
-    heads = bytearray(data[: 52 + 40])
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (7, 167, "group at revision 7: its length is wrong"),
+        (92, 99, "record 2 of 2, revision 8: unknown kind"),
+        (94, 1, "record 2 of 2, revision 8: unknown kind"),
+        (95, 1, "record 2 of 2, revision 8: unknown kind"),
+    ],
+)
+def test_what_nobody_writes_is_damage_though_its_hash_is_right(place: int, value: int, says: str) -> None:
+    data, _ = encode_group(7, GENESIS, [(Kind.MOVE, b"x"), (Kind.MOVE, b"y")])
+    heads = bytearray(data[: 52 + 2 * 40])
+    assert (heads[7], heads[92:96]) == (166, b"\1\0\0\0")
     heads[place] = value
-    with pytest.raises(Damaged, match="record 1 of 1, revision 1: unknown kind"):
-        decode_group(bytes(heads) + b"x" + hashlib.sha256(heads).digest())
+    with pytest.raises(Damaged, match=says):
+        decode_group(bytes(heads) + b"xy" + hashlib.sha256(heads).digest() + b"more")
 
 
 def test_a_payload_may_be_left_out_and_the_hash_still_holds() -> None:
