@@ -121,7 +121,7 @@ def decode_group(data: bytes | memoryview, offset: int = 0) -> Group:
         raise Damaged(f"group at revision {revision}: its length is wrong")
     heads = [_HEAD.unpack_from(view, _HEADER.size + n * _HEAD.size) for n in range(count)]
     end = heads_end + sum(0 if flags == SHED else size for _, flags, _, size, _ in heads)
-    if heads_end + sum(size for *_, size, _ in heads) + HASH_BYTES != length or end + HASH_BYTES > len(view):
+    if heads_end + sum(size for *_, size, _ in heads) + HASH_BYTES != length:
         raise Damaged(f"group at revision {revision}: its length is wrong")
     chain = bytes(view[end : end + HASH_BYTES])
     no_flags = b"".join(_HEAD.pack(kind, 0, zero, size, digest) for kind, _, zero, size, digest in heads)
