@@ -123,6 +123,25 @@ def test_a_rule_lets_old_versions_go_with_their_parts(tmp_path: Path, clock: Clo
             read(store, ref)
 
 
+def test_content_that_comes_again_stays_as_long_as_its_newest_version(tmp_path: Path, clock: Clock) -> None:
+    with opened(tmp_path, clock, KEEP_TWO) as store:
+        for content in (b"back and forth", b"other", b"back and forth", b"newest"):
+            move(store, "m/a", save(store, content))
+        assert set(collect(store, grace_s=0)) == {BlobId.of(b"other")}
+        assert read(store, "m/a@3") == b"back and forth"
+
+
+def test_a_rule_of_days(tmp_path: Path, clock: Clock) -> None:
+    with opened(tmp_path, clock, replace(SMALL, retention=(Rule("m/**", days=30),))) as store:
+        for n in (1, 2):
+            move(store, "m/a", save(store, b"version %d" % n))
+        clock.advance(30 * DAY)
+        assert collect(store) == {}
+        clock.advance(1)
+        assert fates(store, grace_s=0) == {BlobId.of(b"version 1"): Fate.REMOVED}
+        assert read(store, "m/a") == b"version 2"
+
+
 def test_a_version_that_was_let_go_may_be_gone_back_to_until_it_is_gone(tmp_path: Path, clock: Clock) -> None:
     with opened(tmp_path, clock, KEEP_TWO) as store:
         for n in range(1, 4):

@@ -94,6 +94,24 @@ def _payloads(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (7, 167, "group at revision 7: its length is wrong"),
+        (92, 99, "record 2 of 2, revision 8: unknown kind"),
+        (94, 1, "record 2 of 2, revision 8: unknown kind"),
+        (95, 1, "record 2 of 2, revision 8: unknown kind"),
+    ],
+)
+def test_what_nobody_writes_is_damage_though_its_hash_is_right(place: int, value: int, says: str) -> None:
+    data, _ = encode_group(7, GENESIS, [(Kind.MOVE, b"x"), (Kind.MOVE, b"y")])
+    heads = bytearray(data[: 52 + 2 * 40])
+    assert (heads[7], heads[92:96]) == (166, b"\1\0\0\0")
+    heads[place] = value
+    with pytest.raises(Damaged, match=says):
+        decode_group(bytes(heads) + b"xy" + hashlib.sha256(heads).digest() + b"more")
+
+
 def test_a_payload_may_be_left_out_and_the_hash_still_holds() -> None:
     data, chain = encode_group(1, GENESIS, [(Kind.MOVE, b"secret"), (Kind.MOVE, b"kept")])
     at, size = _payloads(data)[0]
@@ -111,7 +129,7 @@ def chained(*sizes: int) -> tuple[bytes, list[tuple[Group, int]]]:
     data, previous, groups = b"", GENESIS, list[tuple[Group, int]]()
     for size in sizes:
         revision = groups[-1][0].last + 1 if groups else 1
-        encoded, previous = encode_group(revision, previous, [(Kind.MOVE, b"%d" % n) for n in range(size)])
+        encoded, previous = encode_group(revision, previous, [(Kind.MOVE, b"%d" % n * n) for n in range(size)])
         groups.append((decode_group(encoded), len(data)))
         data += encoded
     return data, groups
@@ -189,13 +207,16 @@ def test_a_whole_gap_is_found_behind_damage() -> None:
 
 def test_the_next_whole_group_is_found_behind_damage() -> None:
     first, chain = encode_group(1, GENESIS, [(Kind.MOVE, b"a")])
-    second, _ = encode_group(2, chain, [(Kind.MOVE, b"b")])
-    data = bytes(100) + first[:50] + bytes(10) + second
-    found = find_group(data, 0, 1)
-    assert found is not None
-    assert (found[0], found[1].revision) == (160, 2)
-    assert find_group(data, 0, 2) is None
-    assert find_group(data[:-1], 0, 0) is None
+    second, chain = encode_group(2, chain, [(Kind.MOVE, b"b")])
+    third, _ = encode_group(3, chain, [(Kind.MOVE, b"c")])
+    data = bytes(100) + first[:50] + bytes(10) + second + third
+    for behind, above, place, revision in ((0, 1, 160, 2), (160, 1, 160, 2), (161, 1, 285, 3), (0, 2, 285, 3)):
+        found = find_group(data, behind, above)
+        assert found is not None
+        assert (found[0], found[1].revision) == (place, revision)
+    assert find_group(data, 0, 3) is None
+    assert find_group(data[: 160 + len(second) - 1], 0, 0) is None
+    assert find_group(first, 0, 0) == (0, decode_group(first))
 
 
 def test_the_head_of_a_segment() -> None:

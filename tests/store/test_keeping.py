@@ -19,6 +19,7 @@ from store_kit import (
     commit,
     delete,
     failing,
+    forget_catalog,
     move,
     open_store,
     read,
@@ -30,7 +31,7 @@ from store_kit import (
 
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Busy, Gone, UdfstoreError
+from udfstore.errors import Busy, Conflict, Gone, UdfstoreError
 from udfstore.model import Kind
 from udfstore.refs import Ref, Tag
 from udfstore.store import Store, keeping, upkeep
@@ -126,6 +127,16 @@ def test_what_was_wanted_goes_when_nobody_came_for_it(store: Store, clock: Clock
     assert not here(store, b"state 1")
 
 
+def test_what_was_wanted_goes_with_a_later_round(store: Store, clock: Clock) -> None:
+    rounds(store, 1, 10)
+    assert store.want(BlobId.of(b"state 1"))
+    rounds(store, 11, 11)
+    assert here(store, b"state 1")
+    clock.advance(WANTED_NS / 10**9)
+    rounds(store, 12, 12)
+    assert not here(store, b"state 1")
+
+
 def test_content_that_is_removed_can_come_back(store: Store) -> None:
     rounds(store, 1, 11)
     assert store.present(BlobId.of(b"state 1")) is None
@@ -157,12 +168,51 @@ def test_names_go_with_what_they_alone_kept(store: Store) -> None:
     gone = store.drop([GOLDEN], [], number, AUTHOR).result()
     assert set(gone.blobs) == {BlobId.of(b"manifest 1"), BlobId.of(b"state 1")}
     assert not here(store, b"state 1")
+    with store._parts.catalog.reading() as view:
+        made = view.requested(number)
+    assert made is not None
+    assert (made[1].kind, made[1].author) == (Kind.CONDEMN, AUTHOR)
     revision = store.revision
     assert store.drop([GOLDEN], [], number, AUTHOR).result() == gone
     removed(store)
     assert store.revision == revision
     with pytest.raises(Gone, match="untagged"):
         store.entry(Ref.of(GOLDEN))
+
+
+def test_a_name_goes_alone_where_a_number_keeps_its_snapshot(store: Store) -> None:
+    rounds(store, 1, 1)
+    name(store, GOLDEN, b"manifest 1", b"state 1")
+    number = request()
+    assert store.drop([GOLDEN], [], number, AUTHOR).result().blobs == ()
+    with pytest.raises(Gone, match="untagged"):
+        store.entry(Ref.of(GOLDEN))
+    assert here(store, b"manifest 1")
+    assert here(store, b"state 1")
+    revision = store.revision
+    for again in (number, request()):
+        assert store.drop([GOLDEN, Tag.parse("snapshots/pump/named/never")], [], again, AUTHOR).result().blobs == ()
+    assert store.revision == revision
+    rounds(store, 2, 11)
+    assert not here(store, b"manifest 1"), "a name that was taken away keeps nothing"
+
+
+def test_what_is_asked_for_goes_though_somebody_wanted_it(store: Store, clock: Clock) -> None:
+    rounds(store, 1, 2)
+    assert all(store.want(BlobId.of(content)) for content in (b"manifest 1", b"state 1"))
+    assert store.drop([], [(AUTO, 1)], request(), AUTHOR).result().blobs == (BlobId.of(b"manifest 1"),)
+    assert here(store, b"state 1")
+    clock.advance(WANTED_NS / 10**9)
+    store.sweep()
+    assert not here(store, b"state 1")
+
+
+def test_what_the_oldest_kept_snapshot_names_is_not_deleted(store: Store) -> None:
+    rounds(store, 1, 12)
+    for content in (b"manifest 3", b"state 3"):
+        with pytest.raises(Conflict, match="snapshots/pump/auto@3 names now"):
+            delete(store, BlobId.of(content))
+        assert here(store, content)
 
 
 def test_a_number_is_dropped_alone(store: Store) -> None:
@@ -191,6 +241,13 @@ def test_more_than_one_step_takes_goes_in_several(store: Store, monkeypatch: pyt
     for _ in range(2):
         store.sweep()
     assert store.totals()[:2] == (0, 0)
+
+
+def test_many_blobs_are_told_once_each_in_several_records() -> None:
+    blobs = [(BlobId.of(b"%d" % n), n) for n in range(2 * keeping.IN_A_RECORD + 1)]
+    made = keeping.records(Kind.CONDEMN, blobs, 1)
+    assert [len(record.blobs) for record in made] == [keeping.IN_A_RECORD, keeping.IN_A_RECORD, 1]
+    assert [blob for record in made for blob in record.blobs] == blobs
 
 
 # --- broken off ------------------------------------------------------------------------------------------------------
@@ -253,6 +310,16 @@ def test_a_catalog_made_anew_keeps_the_same(root: Path, clock: Clock) -> None:
         assert (links(store), store.totals(), store.kept(AUTO)) == before
         rounds(store, 13, 13)
         assert not here(store, b"state 3")
+
+
+def test_a_state_that_was_lost_keeps_no_snapshot_from_going(root: Path) -> None:
+    with open_store(root) as store:
+        rounds(store, 1, 10)
+        blob_path(store, BlobId.of(b"state 1")).unlink()
+    forget_catalog(root)
+    with open_store(root) as store:
+        rounds(store, 11, 11)
+        assert not here(store, b"manifest 1")
 
 
 def test_savers_and_rounds_side_by_side(store: Store) -> None:

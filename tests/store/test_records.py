@@ -9,16 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from udfstore.digest import BlobId
-from udfstore.model import Author, Claim, Kind
+from udfstore.model import Author, Claim, Entry, Kind
 from udfstore.store.records import (
     Part,
     Record,
     RecordError,
     Use,
     decode,
+    decode_labels,
     decode_rest,
     encode,
+    encode_labels,
     encode_rest,
+    entry_of,
 )
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -61,6 +64,88 @@ records = st.builds(
     source=text,
     use=st.none() | st.builds(Use, text, numbers, ids, text, text, text),
 )
+
+
+A, B, C = ("aa" * 32, "bb" * 32, "cc" * 32)
+SAID = Claim(person="ada", host="edge-7", job="nightly", commit="4f2a")
+FULL_AUTHOR = Author(front="http", uid=0, gids=(0, 7), pid=0, program="curl", token="ci", claim=SAID)
+FULL_PART = Part(
+    tag="m/a",
+    version=3,
+    id=BlobId.parse(A),
+    size=5,
+    origin=1,
+    source="m/a@1",
+    labels={"score": "0.9"},
+    links=(BlobId.parse(B), BlobId.parse(C)),
+    held=True,
+)
+FULL = Record(
+    kind=Kind.MOVE,
+    time_ns=7,
+    author=FULL_AUTHOR,
+    note="wärmer",
+    request=b"\x01\xff",
+    entries=(FULL_PART, Part(tag="m/b", version=2, id=None)),
+    skipped=("m/a@2",),
+    blobs=((BlobId.parse(B), 0), (BlobId.parse(C), 6)),
+    source="m/a",
+    use=Use(tag="m/a", version=3, id=BlobId.parse(A), error="no room", task="pump", node="model2"),
+)
+FULL_TEXT = (
+    '{"author":{"claim":{"commit":"4f2a","host":"edge-7","job":"nightly","person":"ada"},"front":"http","gids":[0,7],'
+    '"pid":0,"program":"curl","token":"ci","uid":0},'
+    f'"blobs":[["{B}",0],["{C}",6]],'
+    f'"entries":[{{"held":true,"id":"{A}","labels":{{"score":"0.9"}},"links":["{B}","{C}"],"origin":1,"size":5,'
+    '"source":"m/a@1","tag":"m/a","version":3},{"tag":"m/b","version":2}],'
+    '"note":"wärmer","request":"01ff","skipped":["m/a@2"],"source":"m/a","time":7,'
+    f'"use":{{"error":"no room","id":"{A}","node":"model2","tag":"m/a","task":"pump","version":3}}}}'
+)
+BARE = Record(Kind.CLOSED, 0, Author(front="server"))
+BARE_TEXT = '{"author":{"front":"server"},"time":0}'
+BARE_USE = Record(Kind.USED, 1, Author(front="local"), use=Use(tag="t", version=1, id=BlobId.parse(A)))
+BARE_USE_TEXT = f'{{"author":{{"front":"local"}},"time":1,"use":{{"error":"","id":"{A}","tag":"t","version":1}}}}'
+
+
+@pytest.mark.parametrize(
+    ("record", "payload"),
+    [(FULL, FULL_TEXT), (BARE, BARE_TEXT), (BARE_USE, BARE_USE_TEXT)],
+    ids=["full", "bare", "bare use"],
+)
+def test_payloads_stay_as_stores_hold_them(record: Record, payload: str) -> None:
+    assert encode(record) == payload.encode()
+    assert decode(record.kind, payload.encode()) == record
+
+
+def test_the_catalog_keeps_what_entries_and_columns_do_not_say() -> None:
+    assert decode_rest(encode_rest(FULL)) == {
+        "skipped": FULL.skipped,
+        "blobs": FULL.blobs,
+        "source": FULL.source,
+        "use": FULL.use,
+    }
+    assert encode_rest(BARE) == ""
+    assert decode_rest("") == {"skipped": (), "blobs": (), "source": "", "use": None}
+    assert decode_labels(encode_labels(FULL_PART.labels)) == FULL_PART.labels
+    assert (encode_labels({}), decode_labels("")) == ("", {})
+
+
+def test_an_entry_has_all_that_its_part_and_its_record_say() -> None:
+    assert entry_of(FULL, 9, FULL_PART) == Entry(
+        tag="m/a",
+        version=3,
+        id=BlobId.parse(A),
+        size=5,
+        revision=9,
+        time_ns=7,
+        author=FULL_AUTHOR,
+        note="wärmer",
+        labels={"score": "0.9"},
+        origin=1,
+        source="m/a@1",
+        links=(BlobId.parse(B), BlobId.parse(C)),
+        held=True,
+    )
 
 
 @settings(derandomize=True, max_examples=100, deadline=None)

@@ -75,6 +75,7 @@ def test_by_number() -> None:
 
 def test_deletions_are_not_counted_and_hold_nothing() -> None:
     assert gone("t keep 2", history(1, 2, 3, 4, deleted=(3,))) == [1]
+    assert gone("t keep 2", history(1, 2, 3, 4, 5, deleted=(3, 4))) == [1]
     assert gone("t keep 1", history(1, 2, 3, deleted=(3,))) == [1]
     assert gone("t keep 1", history(1, 2, deleted=(2,))) == []
 

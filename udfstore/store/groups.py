@@ -14,6 +14,7 @@ import hashlib
 import struct
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from udfstore.errors import Unsupported
 from udfstore.model import Kind
@@ -120,7 +121,7 @@ def decode_group(data: bytes | memoryview, offset: int = 0) -> Group:
         raise Damaged(f"group at revision {revision}: its length is wrong")
     heads = [_HEAD.unpack_from(view, _HEADER.size + n * _HEAD.size) for n in range(count)]
     end = heads_end + sum(0 if flags == SHED else size for _, flags, _, size, _ in heads)
-    if heads_end + sum(size for *_, size, _ in heads) + HASH_BYTES != length or end + HASH_BYTES > len(view):
+    if heads_end + sum(size for *_, size, _ in heads) + HASH_BYTES != length:
         raise Damaged(f"group at revision {revision}: its length is wrong")
     chain = bytes(view[end : end + HASH_BYTES])
     no_flags = b"".join(_HEAD.pack(kind, 0, zero, size, digest) for kind, _, zero, size, digest in heads)
@@ -181,7 +182,7 @@ def _without(data: bytes, group: Group, stays: Sequence[bool]) -> bytes:
     heads = bytearray(data[: _HEADER.size + len(stays) * _HEAD.size])
     for n, stay in enumerate(stays):
         heads[_HEADER.size + n * _HEAD.size + 1] = 0 if stay else SHED
-    payloads = (framed.payload or b"" for framed, stay in zip(group.records, stays, strict=True) if stay)
+    payloads = (framed.payload or b"" for framed in compress(group.records, stays))
     return b"".join((heads, *payloads, group.chain))
 
 

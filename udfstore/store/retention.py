@@ -75,7 +75,7 @@ def rule_for(tag: str, rules: Iterable[Rule]) -> Rule:
     return next((rule for rule in (*rules, *BUILT_IN) if rule.fits(tag)), Rule("**"))
 
 
-def floor(rule: Rule, history: Iterable[tuple[int, bool, int]], now_ns: int, *, ends: bool = False) -> int:
+def floor(rule: Rule, history: Iterable[tuple[int, bool, int]], now_ns: int, *, ends: bool) -> int:
     """The lowest version of a tag that keeps its content by a rule.
 
     `history` is version, whether it names content (else it is a deletion), and time of all versions, newest first, of
