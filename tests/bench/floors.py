@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from udfstore.server.server import notify
+from udfstore.server.process import notify
 
 BUFFER_BYTES = 1024 * 1024
 BUFFERS = 4

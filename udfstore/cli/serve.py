@@ -24,7 +24,8 @@ from udfstore.server import config as configuration
 from udfstore.server.access import Listen
 from udfstore.server.config import Settings
 from udfstore.server.listener import Listener
-from udfstore.server.server import Server, notify
+from udfstore.server.process import keep_few_heaps, notify
+from udfstore.server.server import Server
 from udfstore.store import Store
 from udfstore.version import __version__
 
@@ -54,6 +55,7 @@ def serve(
     rules = access.rules(listens, settings.rule, str(file or "the settings"))
     owner = str(listens[0].path.absolute())
     limits, signers, quotas = settings.store_limits, settings.signers, settings.quotas
+    keep_few_heaps()
     with (
         Store(root, owner=owner, limits=limits, say=_log.warning, signers=signers, quotas=quotas) as store,
         ExitStack() as undo,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import signal
 import socket
 import time
@@ -24,6 +22,7 @@ from udfstore.server.house import House
 from udfstore.server.limits import ServerLimits
 from udfstore.server.listener import Listener
 from udfstore.server.peer import author_of
+from udfstore.server.process import raise_descriptor_limit
 from udfstore.server.pump import RECEIVE_BYTES
 from udfstore.server.rooms import Rooms
 from udfstore.server.scrub import scrub
@@ -240,21 +239,3 @@ def _refuse(peer: socket.socket, error: UdfstoreError) -> None:
         peer.send(refusal(error))
     except OSError:
         return  # gone already
-
-
-def raise_descriptor_limit() -> None:
-    """Take as many descriptors as the system allows: each connection and each open blob needs one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-async def notify(message: str) -> None:
-    """Tell the service manager, if there is one (sd_notify(3): a datagram to $NOTIFY_SOCKET)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        await notifier.connect("\0" + address[1:] if address.startswith("@") else address)
-        await notifier.send(message.encode())
