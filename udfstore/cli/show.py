@@ -163,7 +163,7 @@ def undo(before: Entry | None, after: Entry) -> str:
     if after.held:
         return f"udfstore release {name}"
     if before is not None and before.held:
-        return f"udfstore hold {name} --note {shlex.quote(before.note)}"
+        return f"udfstore hold {name} --note {shlex.quote(one_line(before.note))}"
     if before is None or before.id is None:
         return f"udfstore untag {name}"
     # From an entry that went back, a plain rollback goes further back still.
