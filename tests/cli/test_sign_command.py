@@ -70,7 +70,11 @@ def test_a_whole_id_is_signed_without_a_store_as_openssl_does(udfstore: Run, fol
     told = udfstore("sign", id, TAG, "--key", folder / "ada.pem", "--json", *nowhere).json
     assert told == {"tag": TAG, "id": id, "signature": base64.b64encode(raw).decode()}
     assert udfstore("sign", "models/pump", TAG, "--key", folder / "ada.pem", *nowhere).status == 5
-    assert udfstore("sign", id, TAG, "--key", folder / "ada.pub", *nowhere).status == 2
+    wrong = udfstore("sign", id, TAG, "--key", folder / "ada.pub", *nowhere)
+    assert (wrong.status, wrong.err) == (
+        2,
+        f"udfstore: {folder / 'ada.pub'} is not a private key in PEM that can be read without a password\n",
+    )
     assert udfstore("sign", id, TAG, "--key", folder / "nobody.pem", *nowhere).status == 2
 
 
