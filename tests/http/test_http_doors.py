@@ -89,6 +89,12 @@ def test_a_wrong_token_is_no_token(live: HttpServer, said: str) -> None:
         assert live.token not in answer.text
 
 
+def test_health_does_not_hang_on_a_token_that_was_revoked(live: HttpServer) -> None:
+    with live.client("udfs_" + "x" * 43) as client:
+        assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+        problem(client.get("/metrics"), 401, "denied")
+
+
 def test_the_scheme_is_read_in_any_case(live: HttpServer) -> None:
     with live.client(None) as client:
         assert client.get("/v1/tags", headers={"Authorization": f"bEARER {live.token}"}).status_code == 200

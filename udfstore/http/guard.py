@@ -165,7 +165,12 @@ class Guard:
         _check_target(scope, headers)
         path = scope["path"]
         if path in OPEN:
-            return self._known(scope, headers)
+            try:
+                return self._known(scope, headers)
+            except NoToken:
+                if path == "/metrics":  # who gives a token there wants names, and has to be told that there are none
+                    raise
+                return Visitor(Caller(Author("http"), listener="http"))
         self._check_host(headers)
         _check_origin(headers)
         if path == "/login" or path.startswith("/static/"):
