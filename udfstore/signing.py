@@ -95,7 +95,7 @@ def _private(pem: bytes) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:  # the second where it asks for a password
-        raise UsageError(f"not a private key in PEM that can be read without a password: {error}") from error
+        raise UsageError("not a private key in PEM that can be read without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError("not an Ed25519 key; make one: openssl genpkey -algorithm ed25519 -out private.pem")
     return key
@@ -111,7 +111,7 @@ def _public(pem: bytes) -> Ed25519PublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"not a public key in PEM: {error}") from error
+        raise UsageError("not a public key in PEM") from error
     if not isinstance(key, Ed25519PublicKey):
         raise UsageError("not an Ed25519 key; make it of one: openssl pkey -in private.pem -pubout -out public.pem")
     return key

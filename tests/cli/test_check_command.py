@@ -182,6 +182,22 @@ def test_one_that_is_broken_off_says_how_to_go_on(udfstore: Run, root: Path, mon
     assert udfstore(*words).status == 0
 
 
+@pytest.mark.parametrize("kind", ["missing", "file", "folder"])
+def test_what_heals_nothing_is_told_before_anything_is_checked(
+    udfstore: Run, root: Path, tmp_path: Path, kind: str
+) -> None:
+    place = tmp_path / kind
+    if kind == "file":
+        place.write_bytes(MODEL)
+    elif kind == "folder":
+        (place / "inner").mkdir(parents=True)
+    done = udfstore("check", "--repair", "--from", place, "--root", root)
+    assert (done.status, done.text) == (2, "")
+    assert str(place) in done.err
+    assert kind == "folder" or "a socket, the root of a store, or the folder of a backup" in done.err
+    assert kind != "folder" or [path.name for path in place.iterdir()] == ["inner"], "it is left as it was"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

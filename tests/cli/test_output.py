@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +57,13 @@ def entry(version: int, id: BlobId | None, origin: int = 0, tag: str = "models/x
 def test_the_line_of_a_move(before: Entry | None, after: Entry, line: str) -> None:
     assert show.move(before, after) == line
     assert show.move(before, after, " --root '/a b'") == f"{line} --root '/a b'"
+
+
+def test_a_note_of_somebody_else_moves_no_cursor_when_a_release_can_be_undone() -> None:
+    held = replace(entry(7, ID), held=True, note="a\n\x1b[31mb 'c'\r")
+    line = show.move(held, entry(8, ID))
+    assert line.isprintable()
+    assert shlex.split(line.partition("undo: ")[2]) == ["udfstore", "hold", "models/x", "--note", "a \\x1b[31mb 'c'"]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,11 @@ def test_a_whole_id_is_signed_without_a_store_as_openssl_does(udfstore: Run, fol
     told = udfstore("sign", id, TAG, "--key", folder / "ada.pem", "--json", *nowhere).json
     assert told == {"tag": TAG, "id": id, "signature": base64.b64encode(raw).decode()}
     assert udfstore("sign", "models/pump", TAG, "--key", folder / "ada.pem", *nowhere).status == 5
-    assert udfstore("sign", id, TAG, "--key", folder / "ada.pub", *nowhere).status == 2
+    wrong = udfstore("sign", id, TAG, "--key", folder / "ada.pub", *nowhere)
+    assert (wrong.status, wrong.err) == (
+        2,
+        f"udfstore: {folder / 'ada.pub'} is not a private key in PEM that can be read without a password\n",
+    )
     assert udfstore("sign", id, TAG, "--key", folder / "nobody.pem", *nowhere).status == 2
 
 
@@ -91,12 +95,15 @@ def test_over_http_it_is_the_same(udfstore: Run, server: Path, folder: Path, tmp
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ('tags = "models/*"', r"config.toml: signed 1 keys: Field required"),
+        ('tags = "models/*"', r"config.toml: signed 1 keys: is missing$"),
         ('tags = "models/*"\nkeys = []', r"signed 1 keys: .*at least 1"),
         ('tags = "models/*"\nkeys = ["/nothing.pub"]', "the key /nothing.pub cannot be read: No such file"),
         ('tags = "models/*"\nkeys = ["{private}"]', "ada.pem is not a public key"),
-        ('tags = "mod els"\nkeys = ["{public}"]', "not a pattern of tags"),
-        ('tags = "models/*"\nkeys = ["{public}"]\nwho = "ada"', r"signed 1 who: Extra inputs are not permitted"),
+        ('tags = "mod els"\nkeys = ["{public}"]', r"config.toml: signed 1 tags: not a pattern of tags"),
+        (
+            'tags = "models/*"\nkeys = ["{public}"]\nwho = "ada"',
+            r"signed 1 who: there is no such key \(expected tags or keys\)",
+        ),
     ],
 )
 def test_a_table_that_is_wrong_keeps_the_server_from_starting(

@@ -194,6 +194,10 @@ def test_hold_says_who_and_why_until_release(
     released = udfstore("release", name, "--json", *store)
     assert (released.json["version"], released.json["held"], released.json["id"]) == (5, False, versions[2])
     assert f"undo: udfstore hold {name} --note 'audit until Friday'" in released.err
+    newest, before, *older = udfstore("log", name, *store).text.splitlines()
+    assert newest.endswith("  released")
+    assert before.endswith("  held: audit until Friday")
+    assert not any("released" in line for line in older)
     assert udfstore("rollback", name, *store).status == 0
     assert udfstore("release", name, *store).status == 4
     assert udfstore("hold", name, *store).status == 2

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_kit import Run
+from cli_kit import Run, Serving
 
 import udfstore
-from udfstore import Node, Store
+from udfstore import Node, Store, connect
 from udfstore.cli import complete
 
 _numbers = count()
@@ -209,6 +209,27 @@ def test_what_was_in_use_is_told_of_a_task_and_of_a_tag(udfstore: Run, server: P
     assert udfstore("used", task, "--at", "2020-01-01", *flags).status == 3
     assert udfstore("used", task, "--at", "yesterday", *flags).status == 2
     assert udfstore("used", "nobody", *flags).status == 3
+
+
+def test_who_may_read_a_tag_and_no_task_is_told_where_the_tag_was_in_use(
+    udfstore: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    people, udfs = tmp_path / "people.sock", tmp_path / "udfs.sock"
+    listen = [{"path": str(people)}, {"path": str(udfs), "allow": ["read:models/**"]}]
+    serving = Serving(environment, "--root", str(tmp_path / "root"), "--listen", json.dumps(listen))
+    try:
+        with connect(people) as store:
+            for tag in ("models/a", "other/a"):
+                entry = store.save(b"1", tag=tag).entry
+                assert entry is not None
+                assert entry.id is not None
+                store.used(tag, entry.version, entry.id)
+        told = udfstore("used", "models/a", "--socket", udfs)
+        assert (told.status, told.text.partition(" ")[0], told.err) == (0, "models/a@1", "")
+        for hidden in ("other/a", "models/none"):
+            assert udfstore("used", hidden, "--socket", udfs).status == 7
+    finally:
+        assert serving.stop() == 0
 
 
 def test_sessions_shows_nodes_and_what_they_use(udfstore: Run, server: Path, store: Store, task: str) -> None:

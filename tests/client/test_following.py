@@ -150,6 +150,27 @@ def test_the_fallback_is_in_use_while_the_model_cannot_be_loaded(store: Any, uni
         assert isinstance(model.error, ValueError)
 
 
+def test_the_log_says_what_is_in_use_when_a_version_cannot_be_loaded(
+    store: Any, unique: str, content: Content, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = f"{unique}/x"
+    store.save(b"bad " + content(1), tag=name)
+    with store.follow(name, Loader(), fallback=b"built in") as model:
+        store.save(content(2), tag=name)
+        in_use(store, model, 2)
+        store.save(b"bad " + content(3), tag=name)
+        in_use(store, model, 2, failed=True)
+    with pytest.raises(ValueError, match="not a model"), store.follow(name, Loader()):
+        pass
+    failure = "ValueError('not a model')"
+    told = [record.getMessage() for record in caplog.records if "could not be loaded" in record.getMessage()]
+    assert told == [
+        f"{name}@1 could not be loaded, the fallback is in use: {failure}",
+        f"{name}@3 could not be loaded, {name}@2 stays in use: {failure}",
+        f"{name}@3 could not be loaded, and nothing is in use: {failure}",
+    ]
+
+
 def test_without_tag_and_fallback_there_is_nothing_to_follow(store: Any, unique: str, content: Content) -> None:
     with pytest.raises(NotFound, match=f"no tag {unique}/x"), store.follow(f"{unique}/x", Loader()):
         pass

@@ -27,6 +27,8 @@ def test_a_ref_names_a_version_from_either_end(store: Any, unique: str, content:
     assert store.get_tag(f"{unique}/x@2").note == "model 2"
     with pytest.raises(NotFound, match="no version 7"):
         store.load(f"{unique}/x@7")
+    with pytest.raises(NotFound, match=r"has no version so far back \(expected @-2 at most, got .*@-3\)"):
+        store.load(f"{unique}/x@-3")
     with pytest.raises(NotFound):
         store.load(f"{unique}/nothing")
 

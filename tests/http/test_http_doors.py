@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import stat
@@ -88,6 +89,12 @@ def test_a_wrong_token_is_no_token(live: HttpServer, said: str) -> None:
         assert live.token not in answer.text
 
 
+def test_health_does_not_hang_on_a_token_that_was_revoked(live: HttpServer) -> None:
+    with live.client("udfs_" + "x" * 43) as client:
+        assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+        problem(client.get("/metrics"), 401, "denied")
+
+
 def test_the_scheme_is_read_in_any_case(live: HttpServer) -> None:
     with live.client(None) as client:
         assert client.get("/v1/tags", headers={"Authorization": f"bEARER {live.token}"}).status_code == 200
@@ -102,9 +109,19 @@ def test_a_revoked_token_is_worth_nothing_at_once(live: HttpServer) -> None:
             problem(client.get("/v1/tags"), 401, "denied")
 
 
-def test_a_weak_token_is_told_what_it_lacks(clients: dict[str, httpx.Client]) -> None:
-    told = problem(clients[READ].post("/v1/blobs", content=b"x"), 403, "denied")
+def test_a_weak_token_is_told_what_it_lacks_and_the_log_who_wanted_it(
+    live: HttpServer, clients: dict[str, httpx.Client]
+) -> None:
+    named = {"X-Request-ID": "weak-token"}
+    told = problem(clients[READ].post("/v1/blobs", content=b"x", headers=named), 403, "denied")
     assert (told["expected"], told["got"]) == (WRITE, READ)
+
+    def noted() -> list[dict[str, object]]:
+        lines = [json.loads(line) for line in live.said if '"weak-token"' in line]
+        return [line for line in lines if line["event"] == "refused"]
+
+    eventually(noted)
+    assert [(line["right"], line["what"], line["by"]) for line in noted()] == [("write", "/v1/blobs", "its token")]
 
 
 def test_the_author_is_the_token_and_the_person_a_claim(

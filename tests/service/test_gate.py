@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -14,12 +15,14 @@ from udfstore import admin, calls, tasks
 from udfstore.digest import BlobId
 from udfstore.errors import Denied, Gone, NotFound, UdfstoreError, UsageError
 from udfstore.model import NOWHERE, Author, Caller, Entry, Place
-from udfstore.refs import Prefix, Ref, Tag
+from udfstore.refs import Pattern, Prefix, Ref, Tag
 from udfstore.service.gate import Refusal
 from udfstore.service.needs import NEEDS
-from udfstore.service.rules import Rule, Rules, parse
+from udfstore.service.rules import Right, Rule, Rules, parse
 from udfstore.service.service import Service
 from udfstore.service.tasks import Tasks
+from udfstore.signing import Rule as SignedTags
+from udfstore.signing import Signers
 from udfstore.store import Rule as Retention
 
 UDF = Caller(Author("socket", 1000, (1000,), 7, "python3"), 5, listener="udfs")
@@ -312,6 +315,27 @@ def test_removed_content_is_brought_back_by_the_digits_that_are_told(doors: Door
     doors.ask(PERSON, calls.Delete(Ref.of(ID), force=True, request=request()))
     with pytest.raises(NotFound):
         doors.ask(UDF, calls.Undelete(Ref.parse(ID.hex[:16])))
+
+
+def test_a_move_without_the_signature_that_it_needs_is_noted(tmp_path: Path) -> None:
+    box = Box(tmp_path / "root", signers=Signers([SignedTags(Pattern.parse("models/prod/*"), ())]))
+    try:
+        gate, refusals = box.service.gate, list[Refusal]()
+        gate.audit = refusals.append
+        id = box.save(b"model")
+        saved = calls.Saved(id, 5, existed=False)
+        box.service.target(PERSON, saved, commit_to("models/a", 5)).result()
+        assert not refusals
+        for ask in (
+            lambda: box.service.move(PERSON, move_to("models/prod/a", id)),
+            lambda: box.service.target(PERSON, saved, commit_to("models/prod/a", 5)),
+        ):
+            with pytest.raises(Denied, match="moves only with a signature"):
+                ask().result()
+        assert refusals == [Refusal(PERSON, Right.WRITE, "models/prod/a", "no signature")] * 2
+        assert gate.refused() == {("socket", "write", "no signature"): 2}
+    finally:
+        box.store.close()
 
 
 # --- what is told --------------------------------------------------------------------------------------------------

@@ -105,8 +105,10 @@ def test_a_damaged_catalog_is_made_again(filled: Path, place: int) -> None:
     for n in range(0, len(data), 4096) if place else (0,):
         data[n : n + 100] = b"\xff" * 100
     path.write_bytes(data)
-    with open_store(filled) as store:
+    said: list[str] = []
+    with open_store(filled, say=said.append) as store:
         assert picture(store) == before
+    assert said[0].startswith("the catalog is damaged (")
 
 
 @pytest.mark.parametrize(

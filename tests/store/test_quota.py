@@ -10,6 +10,7 @@ import pytest
 from store_kit import (
     AUTHOR,
     abandon,
+    blob_path,
     commit,
     counted,
     delete,
@@ -73,6 +74,21 @@ def test_removal_gives_room_back_and_undelete_takes_it_again(store: Store) -> No
     assert used(store) == {}
     save(store, bytes(40))
     assert used(store) == {"uid 1000": (1, 40)}, "its history names it"
+
+
+def test_nobody_has_its_own_back_from_the_trash_above_its_quota(store: Store) -> None:
+    first = save(store, bytes(60))
+    move(store, "a", first)
+    delete(store, first, force=True)
+    move(store, "a", save(store, bytes(range(60))))
+    with pytest.raises(NoSpace, match="60 bytes more would pass the quota of uid 1000, who uses 60"):
+        store.undelete(Ref.of(first), ADA)
+    removed(store)
+    assert used(store) == {"uid 1000": (1, 60)}
+    assert not blob_path(store, first).exists()
+    store.undelete(Ref.of(first), BOB)  # whom it does not count for: an operator, say
+    assert used(store) == {"uid 1000": (2, 120)}
+    assert read(store, first) == bytes(60)
 
 
 def test_what_passes_the_quota_is_refused_alone_and_says_why(store: Store) -> None:

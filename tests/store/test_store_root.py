@@ -35,6 +35,7 @@ def test_without_create_there_must_be_one(root: Path) -> None:
     root.mkdir()
     with pytest.raises(NotFound):
         open_store(root, create=False)
+    assert not list(root.iterdir())
     with open_store(root):
         pass
     with open_store(root, create=False):
@@ -89,6 +90,7 @@ def test_a_folder_with_other_things_in_it(root: Path) -> None:
     with pytest.raises(UsageError, match=r"not a store.*thesis\.txt"):
         open_store(root)
     assert (root / "thesis.txt").read_text() == "precious"
+    assert [path.name for path in root.iterdir()] == ["thesis.txt"], "no trace of ours is left in it"
 
 
 def test_a_file_is_no_root(root: Path) -> None:

@@ -68,6 +68,10 @@ class Report:
         self.findings = [*mended, *(finding for finding in self.findings if finding.mended)]
 
 
+PLACE = "a socket, the root of a store, or the folder of a backup"
+"""What content can be had from."""
+
+
 def check(
     repair: Annotated[
         bool, typer.Option("--repair", help="Put right what can be; what is replaced is kept in quarantine/.")
@@ -180,6 +184,9 @@ def _healer(place: Path | None) -> Iterator[Healer | None]:
     elif place.is_dir():
         with opened(place, None) as store:
             yield store.open
+    elif not place.is_socket():
+        is_none = "is none" if place.exists() else "is not there"
+        raise UsageError(f"--from is {PLACE}; {place} {is_none}")
     else:
         with opened(None, place) as store:
             yield store.open

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from udfstore.errors import UsageError
 from udfstore.http.app import application, watching
 from udfstore.http.guard import App
 from udfstore.http.serving import Address, Front, names_of
@@ -52,7 +53,7 @@ def opened(settings: Settings, given: Mapping[str, socket.socket], server: Serve
     http = metrics = ""
     with contextlib.ExitStack() as undo:
         if settings.http is not None or "http" in given:
-            listener = _listener(undo, settings, given.get("http"), settings.http)
+            listener = _listener(undo, settings, given.get("http"), settings.http, "http")
             hosts = names_of(listener, _hosts(settings))
             doors.append((listener, application(server.house, hosts, limits.progress_seconds)))
             http = _shown(listener)
@@ -62,7 +63,7 @@ def opened(settings: Settings, given: Mapping[str, socket.socket], server: Serve
                 )
             service.doors.url = settings.http_url or _of_browsers(listener)
         if settings.metrics is not None or "metrics" in given:
-            listener = _listener(undo, settings, given.get("metrics"), settings.metrics)
+            listener = _listener(undo, settings, given.get("metrics"), settings.metrics, "metrics")
             doors.append((listener, watching(server.house, limits.progress_seconds)))
             metrics = f"{_shown(listener)}/metrics"
         front = Front(
@@ -76,12 +77,15 @@ def opened(settings: Settings, given: Mapping[str, socket.socket], server: Serve
 
 
 def _listener(
-    undo: contextlib.ExitStack, settings: Settings, given: socket.socket | None, text: str | None
+    undo: contextlib.ExitStack, settings: Settings, given: socket.socket | None, text: str | None, name: str
 ) -> socket.socket:
     if given is not None:
         activation.check(given, text)
         return undo.enter_context(given)
-    address = Address.parse(text or "")
+    try:
+        address = Address.parse(text or "")
+    except UsageError as error:
+        raise UsageError(f"{name}: {error.message}", expected=error.expected, got=error.got) from error
     if not address.path:
         return undo.enter_context(address.bind())
     path = Path(address.path).expanduser().absolute()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice, pairwise
 
 from udfstore.calls import Health, Kept, Usage
 from udfstore.model import Author, BlobInfo, Entry, datetime_of
@@ -53,9 +53,9 @@ def facts(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
     return columns((name, fact) for name, fact in pairs if fact)
 
 
-def said(entry: Entry) -> str:
-    """What an entry says of itself: that it is held, or where it came from; and its note."""
-    what = "held" if entry.held else f"back to @{entry.origin}" if entry.origin else ""
+def said(entry: Entry, released: bool = False) -> str:
+    """What an entry says of itself: that it is held, or no longer, or where it came from; and its note."""
+    what = "held" if entry.held else "released" if released else f"back to @{entry.origin}" if entry.origin else ""
     note = one_line(entry.note)
     return f"{what}: {note}" if what and note else what or note
 
@@ -71,6 +71,13 @@ def tag_row(entry: Entry) -> Sequence[str]:
     """A tag as `ls` and `watch` list it."""
     amount = size(entry.size) if entry.id else ""
     return entry.ref, blob(entry), amount, when(entry.time_ns), author(entry.author), said(entry)
+
+
+def history(entries: Iterable[Entry]) -> Iterator[Sequence[str]]:
+    """The versions of a tag, newest first: what follows on a hold is its release."""
+    for entry, older in pairwise(chain(entries, [None])):
+        assert entry is not None
+        yield *tag_row(entry)[:-1], said(entry, released=older is not None and older.held)
 
 
 def naming(info: BlobInfo) -> str:
@@ -163,7 +170,7 @@ def undo(before: Entry | None, after: Entry) -> str:
     if after.held:
         return f"udfstore release {name}"
     if before is not None and before.held:
-        return f"udfstore hold {name} --note {shlex.quote(before.note)}"
+        return f"udfstore hold {name} --note {shlex.quote(one_line(before.note))}"
     if before is None or before.id is None:
         return f"udfstore untag {name}"
     # From an entry that went back, a plain rollback goes further back still.

@@ -12,6 +12,7 @@ from udfstore.cli.output import put
 from udfstore.cli.stores import opened
 from udfstore.cli.words import Json, RefWord, Root, Socket, TagWord
 from udfstore.digest import BlobId
+from udfstore.errors import UsageError
 from udfstore.refs import Ref, Tag
 
 
@@ -30,7 +31,10 @@ def sign(
     A whole blob ID is signed as it is, without a store.
     """
     tag, id = Tag.parse(name), Ref.parse(ref).id or _found(ref, root, socket)
-    signature = signing.sign(tag, id, key.read_bytes())
+    try:
+        signature = signing.sign(tag, id, key.read_bytes())
+    except UsageError as error:
+        raise UsageError(f"{key} is {error}") from error
     put({"tag": tag.name, "id": id, signing.LABEL: signature}) if json else print(signature)
 
 

@@ -55,7 +55,7 @@ def log(name: TagWord, json: Json = False, root: Root = None, socket: Socket = N
     """Show the history of a tag, newest first."""
     with opened(root, socket) as store:
         entries = store.history(name)
-        put_array(entries) if json else put_lines(show.columns(map(show.tag_row, entries)))
+        put_array(entries) if json else put_lines(show.columns(show.history(entries)))
 
 
 def rollback(

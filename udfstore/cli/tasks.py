@@ -18,7 +18,7 @@ from udfstore.cli.show import columns
 from udfstore.cli.show_tasks import session_row, snapshot_row, task_row, use_row
 from udfstore.cli.stores import opened
 from udfstore.cli.words import Json, Root, Socket, TaskWord, moment
-from udfstore.errors import NotFound, UsageError
+from udfstore.errors import Denied, NotFound, UsageError
 from udfstore.refs import Tag
 
 if TYPE_CHECKING:
@@ -83,20 +83,27 @@ def used(
 
 
 def _uses(store: BaseStore, name: str, at: datetime | None, everything: bool) -> Iterator[Use]:
-    """Of the task and of the tag of that name, each record once."""
-    lists = [_none_if_unknown(store.uses(name, at=at, everything=everything))]
+    """Of the task and of the tag of that name, each record once. Who may read one of the two is told of that one."""
+    refused: list[Denied] = []
+    lists = [_allowed(store.uses(name, at=at, everything=everything), refused)]
     with suppress(UsageError):  # no tag can have that name
-        lists.append(_none_if_unknown(store.uses(tag=Tag.parse(name), at=at, everything=everything)))
+        lists.append(_allowed(store.uses(tag=Tag.parse(name), at=at, everything=everything), refused))
     told = 0
     for use in heapq.merge(*lists, key=lambda use: -use.revision):
         if use.revision != told:
             yield use
         told = use.revision
+    if refused and not told:
+        raise refused[-1]
 
 
-def _none_if_unknown(uses: Iterator[Use]) -> Iterator[Use]:
-    with suppress(NotFound):
+def _allowed(uses: Iterator[Use], refused: list[Denied]) -> Iterator[Use]:
+    try:
         yield from uses
+    except NotFound:
+        pass
+    except Denied as error:
+        refused.append(error)
 
 
 def _time(text: str) -> datetime:

@@ -112,9 +112,12 @@ class Following(Generic[Model]):
         self.error = None
 
     def failed(self, entry: Entry, error: Exception) -> None:
-        """A version could not be loaded: the one before stays in use."""
+        """A version could not be loaded: the one before stays in use, or the fallback."""
         self.error = error
-        _log.warning("%s could not be loaded, the version before stays in use: %r", entry.ref, error)
+        kept = "and nothing is in use" if self._fallback is None else "the fallback is in use"
+        if (used := self._current[1]) is not None:
+            kept = f"{used.ref} stays in use"
+        _log.warning("%s could not be loaded, %s: %r", entry.ref, kept, error)
 
     def report(self, entry: Entry) -> Used:
         """The record of what became of an entry."""

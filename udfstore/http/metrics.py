@@ -66,8 +66,8 @@ METRICS = (
     Told(
         "udfstore_refusals_total",
         "counter",
-        "What somebody may not do, by the right it takes and what refused it: a listener, the rules, or that no tag "
-        "may be read that names the content.",
+        "What somebody may not do, by the right it takes and what refused it: a listener, the rules, its token, no "
+        "signature, or that no tag may be read that names the content.",
         ("front", "right", "by"),
     ),
     Told("udfstore_buffered_bytes", "gauge", "Bytes received and not yet written, or waiting to be sent.", ("front",)),

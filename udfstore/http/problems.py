@@ -24,7 +24,7 @@ _TITLES: dict[Code, str] = {
     Code.CLOSING: "The server is shutting down",
     Code.CORRUPT: "Stored bytes are damaged",
     Code.DENIED: "Not allowed",
-    Code.NO_SPACE: "The disk is full",
+    Code.NO_SPACE: "There is no room for it",
     Code.MISMATCH: "Content is not what was announced",
     Code.TOO_LARGE: "Too large",
     Code.BUSY: "Over a limit of number",

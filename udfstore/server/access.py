@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
 from pydantic_settings import NoDecode
 
 from udfstore import signing
@@ -48,6 +48,13 @@ def _grants(value: object) -> object:
         raise ValueError('a list of rights, as in ["read", "write:models/staging/*"]')
     try:
         return parse(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _pattern(text: str) -> str:
+    try:
+        return Pattern.parse(text).text
     except UsageError as error:
         raise ValueError(str(error)) from error
 
@@ -124,11 +131,17 @@ class Allowed(_Table):
     group: Annotated[int | None, BeforeValidator(_group), Field(ge=0)] = None
     token: str = ""
 
+    @model_validator(mode="after")
+    def _fits_somebody(self) -> Allowed:
+        if self.token and (self.user is not None or self.group is not None):
+            raise ValueError("nobody comes with a token and as a user of this machine: make a table for each")
+        return self
+
 
 class SignedTags(_Table):
     """Tags that move only with a signature by one of the keys."""
 
-    tags: str
+    tags: Annotated[str, AfterValidator(_pattern)]
     keys: Annotated[tuple[AnyPath, ...], Field(min_length=1)]
 
 
@@ -138,6 +151,12 @@ class Quota(_Table):
     bytes: Annotated[ByteSize, Field(ge=0)]
     user: Annotated[int | None, BeforeValidator(_user), Field(ge=0)] = None
     token: str = ""
+
+    @model_validator(mode="after")
+    def _about_one(self) -> Quota:
+        if self.token and self.user is not None:
+            raise ValueError(f"about the user {self.user} or the token {self.token}: make a table for each")
+        return self
 
     @property
     def owner(self) -> str:
@@ -177,10 +196,7 @@ def rules(listens: Sequence[Listen], allowed: Sequence[Allowed], place: str) -> 
 def quotas(tables: Sequence[Quota]) -> Quotas:
     """Who may have how much. Raises `UsageError` for tables of which not one alone is about somebody."""
     owners = [table.owner for table in tables]
-    for table, owner in zip(tables, owners, strict=True):
-        if table.token and table.user is not None:
-            both = f"the user {table.user} or the token {table.token}"
-            raise UsageError(f"a quota is about {both}: make a table for each")
+    for owner in owners:
         if owners.count(owner) > 1:
             raise UsageError(f"two quotas are about {owner or 'all others'}")
     of = {owner: int(table.bytes) for owner, table in zip(owners, tables, strict=True)}

@@ -248,4 +248,20 @@ def _wrong(
     if len(loc) > 1:  # inside a table, and perhaps a list in it
         place = " ".join([place, *(str(part + 1) if isinstance(part, int) else part for part in loc[1:])])
         value = found["input"]
-    return f"{place}: {found['msg'].removeprefix('Value error, ')}, got {value!r}"
+    match found["type"]:
+        case "missing":
+            return f"{place}: is missing"
+        case "extra_forbidden":
+            return f"{place}: there is no such key (expected {_keys_of(name)})"
+        case "tuple_type":
+            return f"{place}: a list of tables: each begins with [[{name}]]"
+        case "byte_size" | "byte_size_unit":
+            return f'{place}: not a size (expected 500, "64 KiB", "20 GiB"), got {value!r}'
+    told = found["msg"].removeprefix("Value error, ")
+    return f"{place}: {told}" if isinstance(value, Mapping) else f"{place}: {told}, got {value!r}"
+
+
+def _keys_of(name: str) -> str:
+    """The keys that a table of that name may have."""
+    *keys, last = get_args(Everything.model_fields[name].annotation)[0].model_fields
+    return f"{', '.join(keys)} or {last}"

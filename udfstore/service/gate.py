@@ -119,7 +119,7 @@ class Gate:
         if side is None:
             return
         right = need.rights[0]
-        self._refuse(caller, right, need.what, side.name)
+        self.refuse(caller, right, need.what, side.name)
         raise Denied(
             f"{_known(caller.author)} may not {_VERBS[right]} {need.what}: {side.name} "
             f"do{'' if side.name == 'the rules' else 'es'} not allow it; that is set in {self.rules.place}"
@@ -179,10 +179,11 @@ class Gate:
         return Ref(ref.text, id=id)
 
     def _absent(self, caller: Caller, told: str, what: str) -> NotFound:
-        self._refuse(caller, READ, what, "no tag that may be read")
+        self.refuse(caller, READ, what, "no tag that may be read")
         return NotFound(told)
 
-    def _refuse(self, caller: Caller, right: Right, what: str, by: str) -> None:
+    def refuse(self, caller: Caller, right: Right, what: str, by: str) -> None:
+        """Note that something was refused: here, or by a token or a signature that does not do."""
         with self._lock:
             self._refused[caller.author.front, right.value, by] += 1
         self.audit(Refusal(caller, right, what, by))

@@ -26,7 +26,7 @@ from typing import Any
 
 from udfstore import admin, calls, tasks
 from udfstore.digest import BlobId
-from udfstore.errors import Conflict, Corrupt, Gone, NotFound, Unsupported, UsageError
+from udfstore.errors import Conflict, Corrupt, Denied, Gone, NotFound, Unsupported, UsageError
 from udfstore.model import BlobInfo, Caller, Entry, Event
 from udfstore.refs import Ref, Tag
 from udfstore.service.backup import Backups
@@ -34,6 +34,7 @@ from udfstore.service.doors import Doors
 from udfstore.service.gate import Gate, judged, later
 from udfstore.service.meters import Meters
 from udfstore.service.register import Register
+from udfstore.service.rules import Right
 from udfstore.service.tasks import Tasks
 from udfstore.service.tokens import Tokens
 from udfstore.service.unnamed import Unnamed
@@ -258,12 +259,12 @@ class Service:
     @judged
     def move(self, caller: Caller, call: calls.Move) -> Future[calls.Moved]:
         """Move tags."""
-        return self.store.submit(call, caller.author)
+        return self._signed(caller, call, *(step.tag for step in call.steps))
 
     @judged
     def rollback(self, caller: Caller, call: calls.Rollback) -> Future[calls.Moved]:
         """Move a tag back."""
-        return self.store.submit(call, caller.author)
+        return self._signed(caller, call, call.tag)
 
     @judged
     def untag(self, caller: Caller, call: calls.Untag) -> Future[calls.Moved]:
@@ -295,7 +296,19 @@ class Service:
     def target(self, caller: Caller, saved: calls.Saved, commit: calls.Commit) -> Future[calls.Moved]:
         """Move the tag of a save whose content is there."""
         self.gate.check(caller, commit)
-        return self.store.submit(_move_of(saved.id, commit), caller.author)
+        move = _move_of(saved.id, commit)
+        return self._signed(caller, move, move.steps[0].tag)
+
+    def _signed(self, caller: Caller, call: calls.Move | calls.Rollback, *tags: Tag) -> Future[calls.Moved]:
+        """Submit a move, of which the store judges whether it is signed: that it is not is a refusal like others."""
+        moved: Future[calls.Moved] = self.store.submit(call, caller.author)
+
+        def note(done: Future[calls.Moved]) -> None:
+            if isinstance(done.exception(), Denied):
+                self.gate.refuse(caller, Right.WRITE, ", ".join(tag.name for tag in tags), "no signature")
+
+        moved.add_done_callback(note)
+        return moved
 
     def begin_watch(self, caller: Caller, call: calls.Watch) -> tuple[int, Iterator[list[Event]]]:
         """Where a watch begins: the revision to go on after, and the present entries if they were asked for.

@@ -131,9 +131,12 @@ class Catalog:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
             _check(db, store)
-        except (sqlite3.DatabaseError, Unusable) as error:
+        except Unusable:
             db.close()
-            raise Unusable(str(error)) from error
+            raise
+        except sqlite3.DatabaseError as error:
+            db.close()
+            raise Unusable(f"the catalog is damaged ({error})") from error
         self.view = View(db)
         self._owners = Owners(db)
 

@@ -229,7 +229,8 @@ def check_floor(path: Path, coming: int, floor: int) -> None:
         free = free_bytes(path)
     if free - coming < floor:
         raise NoSpace(
-            "the disk has no room for this save above the floor that tags and removals need",
+            "the disk has no room for this save above the floor that tags and removals need; make room:"
+            " udfstore gc --dry-run shows what would go",
             expected=f"{coming + floor} bytes free",
             got=free,
         )

@@ -50,11 +50,11 @@ class Parts:
         self.meters = StoreMeters()
         self.layout = find_root(path, create)
         with contextlib.ExitStack() as undo:
+            if not self.layout.lock.exists():  # what was never a store is refused before a LOCK is left in it
+                self._is_fresh(create)
             lock = Lock(self.layout, owner)
             undo.callback(lock.release)
-            fresh = is_fresh(self.layout)
-            if fresh and not create:
-                raise NotFound(f"there is no store at {self.layout.root}")
+            fresh = self._is_fresh(create)
             self.format = begin(self.layout) if fresh else read_format(self.layout)
             log = FileLog(self.layout, self.format.id, limits, say)
             undo.callback(log.close)
@@ -104,6 +104,13 @@ class Parts:
             self._opened_at = self.committer.revision
             self.committer.start()
             self._release = undo.pop_all()
+
+    def _is_fresh(self, create: bool) -> bool:
+        """Whether a store has to be made here, which without `create` is refused (`NotFound`)."""
+        fresh = is_fresh(self.layout)
+        if fresh and not create:
+            raise NotFound(f"there is no store at {self.layout.root}")
+        return fresh
 
     def _recover(self, log: FileLog, say: Callable[[str], None], undo: contextlib.ExitStack) -> str:
         with osfs.telling(f"opening {self.layout.root}"), start.telling():

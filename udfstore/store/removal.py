@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from udfstore.calls import Deleted
 from udfstore.digest import BlobId
-from udfstore.errors import Closing, Gone, UdfstoreError
+from udfstore.errors import Closing, Gone, NoSpace, UdfstoreError
 from udfstore.model import Author
 from udfstore.store import osfs, upkeep
 from udfstore.store.blobs import Files
@@ -116,7 +116,8 @@ class Remover:
                 self._remove(ids[start : start + IN_A_RECORD], now)
 
     def bring_back(self, ids: Sequence[BlobId], author: Author) -> None:
-        """Bring content back that is on its way out. Raises `Gone` where the file of the first of them is unlinked.
+        """Bring content back that is on its way out. Raises `Gone` where the file of the first of them is unlinked,
+        and `NoSpace` where the author would have more of its own back than its quota allows.
 
         The file is there before the log says so: a start, or the next sweep, sees to what was broken off.
         """
@@ -129,8 +130,13 @@ class Remover:
             back = [row.id for row in gone if row.state is State.CONDEMNED and self._untrash(row.id)]
             if gone and gone[0].id == ids[0] and ids[0] not in back:
                 raise Gone(f"blob {ids[0]} was removed, and its file is unlinked; saving its content brings it back")
-            if back:
-                self._committer.call(upkeep.brought_back(back, author))
+            try:
+                if back:
+                    self._committer.call(upkeep.brought_back(back, author))
+            except NoSpace:
+                with osfs.telling("leaving in the trash what has no room"):
+                    self._files.to_trash(*back)
+                raise
 
     def _untrash(self, id: BlobId) -> bool:
         with osfs.telling(f"bringing blob {id.short} back"):

@@ -59,6 +59,9 @@ def find_entry(view: View, ref: Ref) -> Entry:
     entry = view.entry(newest.tag, version)
     if entry is None and 0 < version < newest.version:
         raise Gone(f"{newest.tag}@{version} is not kept any more")
+    if version < 1:
+        oldest = f"@-{newest.version - 1} at most" if newest.version > 1 else "@1, the only one"
+        raise NotFound(f"{newest.tag} has no version so far back", expected=oldest, got=ref.text)
     if entry is None:
         raise NotFound(f"{newest.tag} has no version {version}", expected=f"1 to {newest.version}", got=ref.text)
     return entry

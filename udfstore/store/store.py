@@ -320,7 +320,8 @@ class Store(Reads):
     def undelete(self, ref: Ref, author: Author) -> Undeleted:
         """Bring removed content back, and what it links, while its file is in the trash.
 
-        Raises `NotFound`, `Gone`, `UsageError` as `resolve`; `Gone` when the file is unlinked.
+        Raises `NotFound`, `Gone`, `UsageError` as `resolve`; `Gone` when the file is unlinked; `NoSpace` when the
+        quota of the author, whom it counts for, has no room for it.
         """
         self._check_writable()
         with self._reads() as view:

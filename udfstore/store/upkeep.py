@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from udfstore import quota
 from udfstore.digest import BlobId
 from udfstore.model import Author, Kind
 from udfstore.store.committer import HOUSE, Decision, Desk, Judge
@@ -69,8 +70,21 @@ def rescue(id: BlobId) -> Judge:
 
 
 def brought_back(ids: Sequence[BlobId], author: Author) -> Judge:
-    """Take back the removal of blobs whose files are in their places again."""
-    return _of_condemned(Kind.RESCUE, ids, author)
+    """Take back the removal of blobs whose files are in their places again.
+
+    `NoSpace` where those of them that count for the author pass its quota.
+    """
+
+    def decide(desk: Desk) -> Decision:
+        decision = _of_condemned(Kind.RESCUE, ids, author)(desk)
+        view, owner = desk.catalog.view, author.owner
+        most = desk.quotas.of(owner)
+        if most is not None:
+            back = (one for record in decision.records for one in record.blobs)
+            quota.check(owner, most, view.owned(owner), sum(size for id, size in back if view.owner(id) == owner))
+        return decision
+
+    return decide
 
 
 def erased(ids: Sequence[BlobId]) -> Judge:

@@ -20,7 +20,7 @@ _HEADINGS: dict[Code, str] = {
     Code.CONFLICT: "Somebody was faster",
     Code.CORRUPT: "Stored bytes are damaged",
     Code.DENIED: "Not allowed",
-    Code.NO_SPACE: "The disk is full",
+    Code.NO_SPACE: "There is no room for it",
     Code.CLOSING: "The server is shutting down",
     Code.READ_ONLY: "The store takes no writes",
     Code.INTERNAL: "A bug in the server",
