@@ -18,7 +18,7 @@ half an hour under mixed load grew from 66 to 212 MiB by that. One thread runs P
 
 
 def keep_few_heaps() -> None:
-    """Keep the threads of this process from having a heap each, where its C library is glibc. Before they are started."""
+    """Keep the threads that will be started from having a heap each, where the C library is glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(_M_ARENA_MAX, HEAPS)
