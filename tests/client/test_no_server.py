@@ -124,3 +124,11 @@ def test_what_is_claimed_of_oneself_stands_beside_what_was_done(
         entry = store.save(b"model", tag=f"{unique}/x").entry
     assert entry is not None
     assert str(entry.author) == "grace (claimed)"
+
+
+@pytest.mark.parametrize("connect", CONNECT, ids=["blocking", "asynchronous"])
+def test_a_server_that_takes_no_more_connections_says_so(connect: Callable[[Path], object], folder: Path) -> None:
+    with ServerProcess(folder / "root", folder / "s", connections_per_user=1), udfstore.connect(folder / "s"):
+        with pytest.raises(NoServer, match=r"takes no connection now: .*uid \d+ has as many") as caught:
+            connect(folder / "s")
+        assert "broke" not in str(caught.value)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from udfstore import admin, calls
-from udfstore.errors import NoServer, UdfstoreError
+from udfstore.errors import Busy, NoServer, UdfstoreError
 from udfstore.model import Claim
 from udfstore.session.events import Ending, Found, NodeWord, UdfEvent, Welcome
 from udfstore.session.tokens import Token
@@ -149,6 +149,7 @@ def _let_go(event: UdfEvent) -> None:
 
 
 def _lost(error: UdfstoreError) -> UdfstoreError:
-    lost = ConnectionLost(f"the conversation with the server broke: {error}")
+    what = "the server takes no connection now" if isinstance(error, Busy) else "the conversation with the server broke"
+    lost = ConnectionLost(f"{what}: {error}")
     lost.__cause__ = error
     return lost
