@@ -27,7 +27,7 @@ from udfstore.http.house import House
 from udfstore.http.schemas import answer
 from udfstore.http.words import ANY_TAG
 from udfstore.refs import Tag
-from udfstore.service import Service
+from udfstore.service import health
 
 router = APIRouter(prefix="/v1", tags=["server"], responses=problems())
 open_router = APIRouter(tags=["health"])
@@ -95,13 +95,5 @@ async def metrics(request: Request, house: Asked) -> Response:
 
 def _problems(house: House, names: bool) -> list[str]:
     """Why the server is not ready, in words that tell no path to who may not read."""
-    service: Service = house.service
-    limits, found = service.store.limits, []
-    if house.stopping:
-        found.append("the server is shutting down")
-    if service.store.problem:
-        found.append(f"the store takes no writes{': ' + service.store.problem if names else ''}")
-    free, floor = service.store.free_bytes(), limits.floor_bytes
-    if free < floor + limits.reserve_bytes:
-        found.append(f"the disk is near its floor: {free} bytes are free, saves are refused below {floor}")
-    return found
+    stopping = ["the server is shutting down"] if house.stopping else []
+    return stopping + health.problems(house.service.store, names=names)

@@ -32,6 +32,7 @@ from udfstore.refs import Ref, Tag
 from udfstore.service.backup import Backups
 from udfstore.service.doors import Doors
 from udfstore.service.gate import Gate, judged, later
+from udfstore.service.health import problems
 from udfstore.service.meters import Meters
 from udfstore.service.register import Register
 from udfstore.service.rules import Right
@@ -363,7 +364,7 @@ class Service:
             connections=len(self.register),
             started_ns=self.started_ns,
             free_bytes=self.store.free_bytes(),
-            problem=self.store.problem,
+            problem="; ".join(problems(self.store, names=True)),
             retention=tuple(map(str, self.store.limits.retention)),
             usage=tuple(self._usage(caller)),
         )
