@@ -351,7 +351,7 @@ class Service:
             started_ns=self.started_ns,
             free_bytes=self.store.free_bytes(),
             problem=self.store.problem,
-            retention=tuple(map(str, self.store.limits.retention)),
+            retention=tuple(map(str, self.store.limits.retention)) if self.gate.sees_all(caller) else (),
             usage=tuple(self._usage(caller)),
         )
 
