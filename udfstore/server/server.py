@@ -195,7 +195,7 @@ class Server:
             self.service.register.on_change.remove(moved)
 
     async def _sweep(self) -> None:
-        """Remove what nothing keeps, and unlink removed files whose grace is over: one that fails does not keep the other."""
+        """Remove what nothing keeps, and unlink removed files whose grace is over: neither keeps the other from it."""
         while not self._store.problem:  # with one, it takes no writes until it is opened again
             for chore in (self._collect, self._unlink):
                 try:

@@ -70,8 +70,8 @@ class Collector:
     def collect(self, grace_s: int | None, *, now: bool, dry_run: bool) -> Iterator[list[Garbage]]:
         """What nothing keeps, and what became of it; `dry_run`: what would. Batches may be empty.
 
-        `grace_s`: another grace time than usual; `now`: files are unlinked at once. Raises `Closing` when the process is
-        about to end.
+        `grace_s`: another grace time than usual; `now`: files are unlinked at once. Raises `Closing` when the process
+        is about to end.
         """
         grace, told = self._begin(self._grace_s if grace_s is None else grace_s), set[BlobId]()
         for ids in self._candidates():
