@@ -59,7 +59,7 @@ def until_it_goes(folder: Path, first: int, last: int, *, synced: bool) -> list[
     with open(end) as told:
         lines = told.read().splitlines()
     process.join()
-    assert "gone" in lines, "it ended before"
+    assert "going" in lines, "it ended before"
     assert process.exitcode in (0, -signal.SIGBUS)
     return lines
 
@@ -73,8 +73,8 @@ def work(folder: Path, said: int, first: int, last: int, synced: bool) -> None:
                 if number == last:
                     if synced:
                         osfs.syncfs(folder)
+                    os.write(said, b"going\n")
                     cut_power(folder)
-                    os.write(said, b"gone\n")
                 id = save(store, content(number) * (1 if number % 4 else 3))  # through the journal, or not
                 os.write(said, f"saved {id.hex}\n".encode())
                 os.write(said, f"moved {move(store, id)} {id.hex}\n".encode())
