@@ -376,7 +376,7 @@ class Health:
     free_bytes: int
     problem: str = ""
     retention: tuple[str, ...] = ()
-    """The rules that were set; the first that fits a tag is the one that counts."""
+    """The rules that were set; the first that fits a tag is the one that counts. Not told to all."""
     usage: tuple[Usage, ...] = ()
     """Where quotas are set: whom content counts for; for who may not read everything, its own alone."""
 

@@ -37,6 +37,9 @@ make it again."""
 _LASTING = re.compile(r"/root$|/journal/|/(journal|log|staging|uploads|trash|quarantine|blobs(/..)?)$")
 """Folders, and the journal."""
 
+_SYNC = re.compile(r"(?!fdatasync.*/root>)f(?:data)?sync\(\d+<(?!.*/catalog\.)(.*?)(?:\(deleted\))?>\) += (.*)")
+"""Syncs that the store makes, not SQLite: of what, and what came of it."""
+
 Point = tuple[str, int]
 """A system call's name, and the how many-th of that name in its thread."""
 
@@ -89,6 +92,7 @@ def failing(point: Point, error: str) -> list[str]:
 def synced_again(trace: Path) -> set[str]:
     """Files that were synced after a sync of theirs had failed, but for the catalog, which the log can make again.
 
+    SQLite syncs the folder of the catalog (by fdatasync, the store by fsync) and passes over a failure of that.
     Where the disk was only full, folders and the journal do not count: names are not lost by that, and whatever is
     synced next in a segment of the journal was written anew.
     """
@@ -98,7 +102,7 @@ def synced_again(trace: Path) -> set[str]:
         unlinked = re.match(r'unlink\("(.*)"\) += 0', line)
         if unlinked:
             failed.discard(unlinked[1])  # what has the name from here on is another file
-        sync = re.match(r"f(?:data)?sync\(\d+<(?!.*/catalog\.)(.*?)(?:\(deleted\))?>\) += (.*)", line)
+        sync = _SYNC.match(line)
         if sync and sync[1] in failed:
             again.add(sync[1])
         elif sync and sync[2].startswith("-1") and ("EIO" in sync[2] or not _LASTING.search(sync[1])):

@@ -7,15 +7,17 @@ stop at once; `test_power_loss` does it by the replay of writes, to any file sys
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
-from collections.abc import Iterator
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
 import pytest
 from disks import Plain, cut_power, frozen, meet_an_error, memory
+from driver import note
 from fault_driver import JOURNALED, LIMITS, content
 from kit import SECONDS, ServerProcess, eventually, in_thread
 from ledger import Ledger
@@ -27,7 +29,7 @@ from udfstore.calls import Delete
 from udfstore.digest import BlobId
 from udfstore.errors import NoSpace, ReadOnly, UdfstoreError
 from udfstore.refs import Ref
-from udfstore.store import Store
+from udfstore.store import Store, osfs
 
 CUTS = 100 if LONG else 10
 MIB = 1 << 20
@@ -36,25 +38,49 @@ MIB = 1 << 20
 def power_goes(filesystem: str) -> None:
     """Again and again, while four threads save and move; each of them somewhere in the next dozens of their changes."""
     disk, ledger, chance = Plain(filesystem), Ledger(), random.Random(filesystem)
-    numbers = count()
-    for _ in range(CUTS):
-        with disk.mounted() as folder, Store(folder / "root", limits=JOURNALED) as store:
-            kept(store, ledger)
-            until_it_goes(store, folder, ledger, numbers, next(numbers) + chance.randint(1, 60))
+    for cut in range(CUTS):
+        with disk.mounted() as folder:
+            with Store(folder / "root", limits=JOURNALED) as store:
+                kept(store, ledger)
+            first = cut * 1000
+            note(ledger, until_it_goes(folder, first, first + chance.randint(1, 60), synced=cut % 4 == 0))
 
 
-def until_it_goes(store: Store, folder: Path, ledger: Ledger, numbers: Iterator[int], last: int) -> None:
-    def work(_: int) -> None:
+def until_it_goes(folder: Path, first: int, last: int, *, synced: bool) -> list[str]:
+    """What a process of its own is acknowledged until then. It ends, or the kernel ends it.
+
+    SQLite maps a file, and a write to a page of it that has been written back (`synced`: all have) asks the file system
+    first: xfs refuses when it has stopped, and that is SIGBUS.
+    """
+    end, said = os.pipe()
+    process = multiprocessing.get_context("fork").Process(target=work, args=(folder, said, first, last, synced))
+    process.start()
+    os.close(said)
+    with open(end) as told:
+        lines = told.read().splitlines()
+    process.join()
+    assert "going" in lines, "it ended before"
+    assert process.exitcode in (0, -signal.SIGBUS)
+    return lines
+
+
+def work(folder: Path, said: int, first: int, last: int, synced: bool) -> None:
+    numbers = count(first)
+
+    def change(store: Store) -> None:
         with contextlib.suppress(UdfstoreError):
             for number in numbers:
                 if number == last:
+                    if synced:
+                        osfs.syncfs(folder)
+                    os.write(said, b"going\n")
                     cut_power(folder)
-                id = save(store, content(number) * (1 + number % 7))
-                ledger.save(id)
-                ledger.move(move(store, id), id)
+                id = save(store, content(number) * (1 if number % 4 else 3))  # through the journal, or not
+                os.write(said, f"saved {id.hex}\n".encode())
+                os.write(said, f"moved {move(store, id)} {id.hex}\n".encode())
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(work, range(4)))
+    with Store(folder / "root", limits=JOURNALED) as store, ThreadPoolExecutor(4) as threads:
+        list(threads.map(change, [store] * 4))
 
 
 def hangs(filesystem: str) -> None:

@@ -69,7 +69,7 @@ class Inside:
 
     def __init__(self, store: Store, nursery: trio.Nursery, limits: ServerLimits = LIMITS) -> None:
         self.service = Service(store, Register())
-        self._rooms = Rooms(
+        self.rooms = Rooms(
             self.service,
             limits,
             trio.CapacityLimiter(2),
@@ -77,7 +77,7 @@ class Inside:
             trio.lowlevel.ParkingLot(),
             memoryview(bytearray(RECEIVE_BYTES)),
         )
-        self.hosting = Hosting(self._rooms)
+        self.hosting = Hosting(self.rooms)
         self.hosting.begin(nursery)
 
     @asynccontextmanager
@@ -89,7 +89,7 @@ class Inside:
         there.setblocking(False)
         peer = Peer(here)
         caller = self.service.register.enter(Author("socket"), 0)
-        connection = Connection(there, caller, self._rooms, self.hosting, Share())
+        connection = Connection(there, caller, self.rooms, self.hosting, Share())
 
         async def serve() -> None:
             await connection.run()

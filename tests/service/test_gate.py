@@ -385,6 +385,13 @@ def test_why_tells_the_rules_of_what_may_be_read_alone(doors: Doors) -> None:
     assert ([entry.ref for entry in kept.named], kept.rules, kept.let_go) == (["models/a@1"], keep[1:], ())
 
 
+def test_status_tells_the_rules_of_tags_to_whom_all_tags_are_told(doors: Doors) -> None:
+    keep = ("private/* keep 1", "models/* keep 9")
+    doors.box.store.limits = replace(LIMITS, retention=tuple(map(Retention.parse, keep)))
+    assert doors.ask(PERSON, calls.Status()).retention == keep
+    assert doors.ask(UDF, calls.Status()).retention == ()
+
+
 def test_a_watch_tells_what_may_be_read(doors: Doors) -> None:
     def watched(caller: Caller) -> Iterator[list[str]]:
         cursor, present = doors.service.begin_watch(caller, calls.Watch(Prefix("")))

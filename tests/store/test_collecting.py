@@ -27,9 +27,10 @@ from store_kit import (
 from udfstore.admin import Fate, Garbage
 from udfstore.calls import Move, Step
 from udfstore.digest import BlobId
-from udfstore.errors import Gone, NotFound
+from udfstore.errors import Closing, Gone, NotFound
 from udfstore.refs import Ref, Tag
 from udfstore.store import Rule, Store, StoreLimits
+from udfstore.store.keeping import IN_A_RECORD
 
 DAY = 86_400
 KEEP_TWO = replace(SMALL, retention=(Rule("m/**", versions=2),))
@@ -300,3 +301,15 @@ def test_many_at_once(tmp_path: Path, clock: Clock) -> None:
         clock.advance(DAY)
         assert set(fates(store).values()) == {Fate.REMOVED}
         assert store.totals() == (0, 0, 0)
+
+
+def test_who_is_broken_off_by_the_end_of_the_server_is_told(tmp_path: Path, clock: Clock) -> None:
+    with opened(tmp_path, clock) as store:
+        for n in range(2 * IN_A_RECORD):
+            save(store, b"%d" % n)
+        batches = store.collect(0)
+        while not next(batches):
+            pass
+        store.stop_sweeping()
+        with pytest.raises(Closing, match="gc"):
+            list(batches)

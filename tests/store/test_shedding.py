@@ -446,6 +446,19 @@ def test_a_disk_that_refuses(
             assert len(versions(store)) < 25
 
 
+def test_after_a_failed_sync_no_other_segment_is_written(
+    aged: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [path.read_bytes() for path in segments(aged)]
+    store = open_store(aged, clock=clock, limits=TINY)
+    with failing(monkeypatch, ("fsync_folder",), errno.EIO, once=True) as count:
+        with pytest.raises(UdfstoreError, match="shedding"):
+            store.sweep()
+        assert count() == 1, "a folder was synced again"
+    assert [path.read_bytes() for path in segments(aged)] == before
+    abandon(store)
+
+
 def test_while_a_backup_is_made_the_log_stays(aged: Path, clock: Clock) -> None:
     with open_store(aged, clock=clock, limits=TINY) as store:
         with store.backup() as pages:

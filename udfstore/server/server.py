@@ -69,6 +69,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._shares = Shares(limits)
         self._closing = False
+        self._collected = -COLLECT_SECONDS
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger()
         self.service.tasks.shelf.say = self._log.warning
 
@@ -197,24 +198,28 @@ class Server:
             self.service.register.on_change.remove(moved)
 
     async def _sweep(self) -> None:
-        """Remove what nothing keeps, and unlink removed files whose grace is over."""
-        collected = -COLLECT_SECONDS
+        """Remove what nothing keeps, and unlink removed files whose grace is over: neither keeps the other from it."""
         while not self._store.problem:  # with one, it takes no writes until it is opened again
-            try:
-                now = trio.current_time()
-                if now - collected >= COLLECT_SECONDS or self._store.is_short:
-                    collected = now
-                    await self._collect()
-                swept = await self._rooms.writing(self._store.sweep)
-            except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
-                self._log.warning("no room could be made", reason=str(error), exc_info=_unforeseen(error))
-            else:
-                if swept:
-                    self._log.info("unlinked removed files", blobs=swept)
+            for chore in (self._collect, self._unlink):
+                try:
+                    await chore()
+                except Closing:
+                    return
+                except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
+                    self._log.warning("no room could be made", reason=str(error), exc_info=_unforeseen(error))
             await trio.sleep(SWEEP_SECONDS)
+
+    async def _unlink(self) -> None:
+        swept = await self._rooms.writing(self._store.sweep)
+        if swept:
+            self._log.info("unlinked removed files", blobs=swept)
 
     async def _collect(self) -> None:
         """One batch after the other, so that an end of the server waits for one of them at most."""
+        now = trio.current_time()
+        if now - self._collected < COLLECT_SECONDS and not self._store.is_short:
+            return
+        self._collected = now
         batches, count, size = self._store.collect(), 0, 0
         pace, began = Pace(COLLECT_SHARE), trio.current_time()
         while (batch := await self._rooms.writing(next, batches, None)) is not None:

@@ -6,7 +6,7 @@ the catalog still until all of it is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from math import inf
 from typing import Any
@@ -45,6 +45,8 @@ class Streams:
                 await self._watch(number, caller, call)
             case admin.Backup():
                 await self._back_up(number, caller)
+            case admin.Collect() if not call.dry_run:
+                await self._from_thread(number, service.collect(caller, call), thread=self._rooms.writing)
             case admin.Check():
                 with closing(service.check(caller, call)) as steps:  # it has a file open
                     await self._from_thread(number, steps)
@@ -58,8 +60,16 @@ class Streams:
                     if not batch:  # nothing of it may be seen
                         await trio.lowlevel.checkpoint()
 
-    async def _from_thread(self, number: int, batches: Iterator[list[Any]], seconds: float = inf) -> None:
-        while (batch := await self._rooms.reading(next, batches, None)) is not None:
+    async def _from_thread(
+        self,
+        number: int,
+        batches: Iterator[list[Any]],
+        seconds: float = inf,
+        thread: Callable[..., Awaitable[list[Any] | None]] | None = None,
+    ) -> None:
+        """Send batches, each made in a thread of those that read, unless it is another."""
+        thread = thread or self._rooms.reading
+        while (batch := await thread(next, batches, None)) is not None:
             await self._send(number, batch, seconds)
 
     async def _await_followers(self, number: int, caller: Caller, call: tasks.AwaitFollowers) -> None:

@@ -365,7 +365,7 @@ class Service:
             started_ns=self.started_ns,
             free_bytes=self.store.free_bytes(),
             problem="; ".join(problems(self.store, names=True)),
-            retention=tuple(map(str, self.store.limits.retention)),
+            retention=tuple(map(str, self.store.limits.retention)) if self.gate.sees_all(caller) else (),
             usage=tuple(self._usage(caller)),
         )
 

@@ -12,6 +12,7 @@ from itertools import islice
 
 from udfstore.admin import Fate, Garbage
 from udfstore.digest import BlobId
+from udfstore.errors import Closing
 from udfstore.model import Kind
 from udfstore.refs import SNAPSHOTS, Prefix
 from udfstore.store.catalog import Catalog
@@ -69,7 +70,8 @@ class Collector:
     def collect(self, grace_s: int | None, *, now: bool, dry_run: bool) -> Iterator[list[Garbage]]:
         """What nothing keeps, and what became of it; `dry_run`: what would. Batches may be empty.
 
-        `grace_s`: another grace time than usual; `now`: files are unlinked at once.
+        `grace_s`: another grace time than usual; `now`: files are unlinked at once. Raises `Closing` when the process
+        is about to end.
         """
         grace, told = self._begin(self._grace_s if grace_s is None else grace_s), set[BlobId]()
         for ids in self._candidates():
@@ -84,7 +86,7 @@ class Collector:
         ids = look.changing
         for start in range(0, len(ids), IN_A_RECORD):
             if self._remover.stopped:
-                return
+                raise Closing("the server is shutting down; what is left goes with the next gc")
             found: list[Garbage] = self._committer.call(_judge(ids[start : start + IN_A_RECORD], grace))
             self._remover.take_out([one.id for one in found if one.fate is Fate.REMOVED], now)
             yield found

@@ -75,12 +75,13 @@ class Shedder:
     def shed(self, now_ns: int) -> None:
         """Look for segments that are worth it, and let them shed.
 
-        One that is damaged does not keep the others; the first error is raised at the end.
+        One that is damaged does not keep the others, but where the store takes no writes any more none is written; the
+        first error is raised at the end.
         """
         until_ns, errors = now_ns - REMEMBERED_NS, list[UdfstoreError]()
         with self._lock:
             for number, moves in sorted(self._found(until_ns, errors).items()):
-                if self._remover.stopped:
+                if self._remover.stopped or self._committer.problem:
                     break
                 try:
                     with osfs.telling(f"shedding old records of log {number:08d}"):

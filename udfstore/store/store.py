@@ -311,7 +311,8 @@ class Store(Reads):
         """Mark what nothing keeps, and remove what has been marked for the grace time; gives all of it, in batches.
 
         Each batch is told when it is done; who goes on no further leaves the rest as it is. `grace_s`: another grace
-        time than the usual. `now`: files are unlinked at once. `dry_run`: nothing is changed.
+        time than the usual. `now`: files are unlinked at once. `dry_run`: nothing is changed. Raises `Closing` after
+        `stop_sweeping`.
         """
         if not dry_run:
             self._check_writable()
