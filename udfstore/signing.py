@@ -61,6 +61,10 @@ class Rule:
     keys: tuple[Key, ...]
 
 
+class Unsigned(Denied):
+    """A move without the signature that it needs."""
+
+
 class Signers:
     """Who may move which tags: by the first rule whose pattern fits a tag; where none fits, anybody."""
 
@@ -68,17 +72,17 @@ class Signers:
         self._rules = tuple(rules)
 
     def check(self, tag: Tag, id: BlobId, labels: Mapping[str, str]) -> None:
-        """Refuse a move of a tag that is not signed as it must be (`Denied`). Tags of snapshots need no signature."""
+        """Refuse a move of a tag that is not signed as it must be (`Unsigned`). Tags of snapshots need no signature."""
         rule = next((rule for rule in self._rules if rule.tags.fits(tag.name)), None)
         if rule is None or tag.reserved:
             return
         signature = labels.get(LABEL)
         cure = f"make one: udfstore sign {id} {tag} --key PRIVATE.pem, and move it with --label {LABEL}=…"
         if signature is None:
-            raise Denied(f"{tag} moves only with a signature, and there is none in the label {LABEL}; {cure}")
+            raise Unsigned(f"{tag} moves only with a signature, and there is none in the label {LABEL}; {cure}")
         if not any(key.signed(tag, id, signature) for key in rule.keys):
             told = f"the signature is by none of the keys for {rule.tags.text}, or not over this tag and blob"
-            raise Denied(f"{told}; {cure}", expected=f"over {tag} and {id}")
+            raise Unsigned(f"{told}; {cure}", expected=f"over {tag} and {id}")
 
 
 NO_SIGNERS = Signers()

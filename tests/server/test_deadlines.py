@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from udfstore._pb import udfstore_pb2 as pb
 from udfstore.digest import BlobId
+from udfstore.server.limits import ServerLimits
 from udfstore.store import Store, Upload
 from udfstore.wire import codec
 
@@ -27,11 +29,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @asynccontextmanager
-async def connected(store: Store, *, credit: bool = True, greet: bool = True) -> AsyncIterator[Peer]:
+async def connected(
+    store: Store, *, credit: bool = True, greet: bool = True, limits: ServerLimits = LIMITS
+) -> AsyncIterator[Peer]:
     """A connection served as the server serves it."""
     async with trio.open_nursery() as nursery:
         hello = pb.Hello(protocol=1, credit=credit) if greet else None
-        async with Inside(store, nursery).connected(hello) as peer:
+        async with Inside(store, nursery, limits).connected(hello) as peer:
             yield peer
 
 
@@ -173,6 +177,25 @@ async def test_a_load_that_is_granted_nothing_fails_alone(store: Store, mock_clo
         assert "credit" in fault.message
         await peer.call(2, status=pb.Status())
         assert (await peer.until("result")).result.call == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"small"])
+async def test_a_client_that_asks_on_and_reads_nothing_is_held_back(
+    store: Store, mock_clock: MockClock, content: bytes
+) -> None:
+    id, most, asked = saved(store, content), 10_000, 0
+    async with connected(store, limits=replace(LIMITS, waiting_bytes=1 << 16)) as peer, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            nonlocal asked
+            while asked < most:
+                asked += 1
+                await peer.call(asked, load=pb.Load(ref=str(id)), credit=5)
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        assert asked < most
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_client_that_stops_reading_in_mid_load_is_let_go(store: Store, mock_clock: MockClock) -> None:

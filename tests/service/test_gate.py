@@ -329,11 +329,12 @@ def test_a_move_without_the_signature_that_it_needs_is_noted(tmp_path: Path) -> 
         for ask in (
             lambda: box.service.move(PERSON, move_to("models/prod/a", id)),
             lambda: box.service.target(PERSON, saved, commit_to("models/prod/a", 5)),
+            lambda: box.service.save_small(PERSON, calls.Save(), b"model", commit_to("models/prod/a", 5)),
         ):
             with pytest.raises(Denied, match="moves only with a signature"):
                 ask().result()
-        assert refusals == [Refusal(PERSON, Right.WRITE, "models/prod/a", "no signature")] * 2
-        assert gate.refused() == {("socket", "write", "no signature"): 2}
+        assert refusals == [Refusal(PERSON, Right.WRITE, "models/prod/a", "no signature")] * 3
+        assert gate.refused() == {("socket", "write", "no signature"): 3}
     finally:
         box.store.close()
 

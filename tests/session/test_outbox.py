@@ -51,25 +51,6 @@ def test_what_is_short_goes_at_once() -> None:
     assert list(taken(outbox)) == [b"head<content>result", b"<more>"]
 
 
-def test_a_head_goes_with_the_first_chunk_that_follows_it() -> None:
-    outbox = Outbox(1)
-    for call in (b"1", b"2"):
-        outbox.put_head(int(call), b"head ")
-        outbox.put_chunk(int(call), b"<", b"content> ")
-        outbox.put_chunk(int(call), b"<", b"more>")
-        outbox.put(b" result", int(call))
-    first = b"head <content> "
-    assert list(taken(outbox)) == [first, first, b"<more> result", b"<more> result"]
-
-
-def test_a_head_without_content_waits_for_none() -> None:
-    outbox = Outbox(1)
-    outbox.put_head(1, b"head")
-    assert outbox.waiting(1) == 0
-    assert list(taken(outbox)) == [b"head"]
-    assert not outbox
-
-
 def test_chunks_of_several_calls_take_turns() -> None:
     outbox = Outbox()
     for round in range(3):

@@ -129,7 +129,7 @@ class Connection:
         if not self._owed:
             self._calls.cancel_all()
         with trio.move_on_after(self._limits.grace_seconds):
-            while self._session.outbox or self._calls or self._owed:
+            while self._session.outbox or self._calls.has_tasks or self._owed:
                 await self._changed.park()
 
     @property

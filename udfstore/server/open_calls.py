@@ -80,8 +80,9 @@ class OpenCalls:
         self.meter = rooms.service.meters.conversation("socket", self.transfers.buffered)
         self._streams = Streams(session, pump, rooms, changed)
 
-    def __bool__(self) -> bool:
-        """Whether any of them is a task."""
+    @property
+    def has_tasks(self) -> bool:
+        """Whether any of them is at work in a task."""
         return bool(self._tasks)
 
     @property

@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 import trio
 
-from udfstore.admin import Fate
+from udfstore.admin import Fate, Garbage
 from udfstore.errors import Busy, Closing, UdfstoreError
 from udfstore.model import Caller
 from udfstore.pace import Pace
@@ -199,14 +199,18 @@ class Server:
 
     async def _sweep(self) -> None:
         """Remove what nothing keeps, and unlink removed files whose grace is over: neither keeps the other from it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._now_and_then, self._collect)
+            nursery.start_soon(self._now_and_then, self._unlink)
+
+    async def _now_and_then(self, chore: Callable[[], Awaitable[None]]) -> None:
         while not self._store.problem:  # with one, it takes no writes until it is opened again
-            for chore in (self._collect, self._unlink):
-                try:
-                    await chore()
-                except Closing:
-                    return
-                except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
-                    self._log.warning("no room could be made", reason=str(error), exc_info=_unforeseen(error))
+            try:
+                await chore()
+            except Closing:
+                return
+            except Exception as error:  # noqa: BLE001 - housekeeping that fails must not end the service
+                self._log.warning("no room could be made", reason=str(error), exc_info=_unforeseen(error))
             await trio.sleep(SWEEP_SECONDS)
 
     async def _unlink(self) -> None:
@@ -220,17 +224,22 @@ class Server:
         if now - self._collected < COLLECT_SECONDS and not self._store.is_short:
             return
         self._collected = now
-        batches, count, size = self._store.collect(), 0, 0
-        pace, began = Pace(COLLECT_SHARE), trio.current_time()
+        batches, pace, count, size = _timed(self._store.collect()), Pace(COLLECT_SHARE), 0, 0
         while (batch := await self._rooms.writing(next, batches, None)) is not None:
-            removed = [one.size for one in batch if one.fate is Fate.REMOVED]
+            seconds, removed = batch
             count, size = count + len(removed), size + sum(removed)
             if not self._store.is_short:
-                now = trio.current_time()
-                await trio.sleep(pace.delay(now - began, now))
-            began = trio.current_time()
+                await trio.sleep(min(pace.delay(seconds, trio.current_time()), SWEEP_SECONDS))
         if count:
             self._log.info("removed what nothing keeps", blobs=count, bytes=size)
+
+
+def _timed(batches: Iterator[list[Garbage]]) -> Iterator[tuple[float, list[int]]]:
+    """How many seconds each batch took, and the sizes of what it removed."""
+    began = time.monotonic()
+    for batch in batches:
+        yield time.monotonic() - began, [one.size for one in batch if one.fate is Fate.REMOVED]
+        began = time.monotonic()
 
 
 def _unforeseen(error: Exception) -> Exception | None:

@@ -172,9 +172,10 @@ class Transfers:
         if data is None:
             return False
         file.close()
-        session.head(number, head)
         if data:
-            session.chunk(number, data)
+            session.content(number, head, data)
+        else:
+            session.head(number, head)
         self._meters.sent("socket", len(data))
         return True
 
@@ -197,13 +198,18 @@ class Transfers:
                     view = view[len(piece) :]
                 sent += len(data)
                 if sent == head.length:
+                    await self._place(number)  # what waits is the client's as long as its call is open
                     return calls.Loaded(sent)
                 data = await self._rooms.reading(file.pread, head.offset + sent, min(most, head.length - sent))
 
+    async def _place(self, number: int) -> None:
+        outbox = self._session.outbox
+        if outbox.waiting(number) >= CHUNKS_WAITING:
+            await self.until(lambda: outbox.waiting(number) < CHUNKS_WAITING, "reading")
+
     async def _room(self, number: int) -> None:
         session = self._session
-        if session.outbox.waiting(number) >= CHUNKS_WAITING:
-            await self.until(lambda: session.outbox.waiting(number) < CHUNKS_WAITING, "reading")
+        await self._place(number)
         if session.credit(number) == 0:
             self._pump.flush()  # the head, by which the peer judges what to grant
             await self.until(lambda: session.credit(number) != 0, "credit")

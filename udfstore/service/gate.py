@@ -57,7 +57,7 @@ class Refusal:
 
 
 class Gate:
-    """The judgement for one store. For any thread; `audit` is called with each refusal, on the thread that asked."""
+    """The judgement for one store. For any thread; `audit` is called with each refusal, on the thread that found it."""
 
     def __init__(self, store: Store) -> None:
         self.audit: Callable[[Refusal], None] = lambda _: None

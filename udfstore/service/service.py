@@ -26,7 +26,7 @@ from typing import Any
 
 from udfstore import admin, calls, tasks
 from udfstore.digest import BlobId
-from udfstore.errors import Conflict, Corrupt, Denied, Gone, NotFound, Unsupported, UsageError
+from udfstore.errors import Conflict, Corrupt, Gone, NotFound, Unsupported, UsageError
 from udfstore.model import BlobInfo, Caller, Entry, Event
 from udfstore.refs import Ref, Tag
 from udfstore.service.backup import Backups
@@ -39,6 +39,7 @@ from udfstore.service.rules import Right
 from udfstore.service.tasks import Tasks
 from udfstore.service.tokens import Tokens
 from udfstore.service.unnamed import Unnamed
+from udfstore.signing import Unsigned
 from udfstore.store import Appender, BlobFile, Partial, Resolved, Store, Upload
 from udfstore.store.layout import Layout
 from udfstore.version import __version__
@@ -142,6 +143,8 @@ class Service:
         sizes, ids = (call.size, commit.size), (call.id, commit.id)
         room = self.unnamed.room(caller)
         saved = self.store.save_small(content, sizes, ids, move, caller.author, room)
+        if move is not None:
+            self._note_unsigned(saved, caller, move.steps[0].tag)
         return saved if self.gate.rights(caller) is None else later(saved, partial(self.gate.saved, caller))
 
     def begin_upload(self, caller: Caller, size: int | None, id: BlobId | None) -> Partial:
@@ -303,13 +306,15 @@ class Service:
     def _signed(self, caller: Caller, call: calls.Move | calls.Rollback, *tags: Tag) -> Future[calls.Moved]:
         """Submit a move, of which the store judges whether it is signed: that it is not is a refusal like others."""
         moved: Future[calls.Moved] = self.store.submit(call, caller.author)
+        self._note_unsigned(moved, caller, *tags)
+        return moved
 
-        def note(done: Future[calls.Moved]) -> None:
-            if isinstance(done.exception(), Denied):
+    def _note_unsigned(self, moved: Future[Any], caller: Caller, *tags: Tag) -> None:
+        def note(done: Future[Any]) -> None:
+            if isinstance(done.exception(), Unsigned):
                 self.gate.refuse(caller, Right.WRITE, ", ".join(tag.name for tag in tags), "no signature")
 
         moved.add_done_callback(note)
-        return moved
 
     def begin_watch(self, caller: Caller, call: calls.Watch) -> tuple[int, Iterator[list[Event]]]:
         """Where a watch begins: the revision to go on after, and the present entries if they were asked for.

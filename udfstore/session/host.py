@@ -361,8 +361,13 @@ class HostSession:
     def head(self, number: int, head: calls.Loading) -> None:
         """What a load found."""
         if number in self._calls:
-            envelope = pb.Request(head=answers.head_to_pb(number, head, descriptor=False))
-            self.outbox.put_head(number, codec.encode(envelope))
+            self._put(pb.Request(head=answers.head_to_pb(number, head, descriptor=False)))
+
+    def content(self, number: int, head: calls.Loading, data: bytes) -> None:
+        """What a load found, and all of its content, which goes along: at most a chunk, at most the call's credit."""
+        frame = codec.encode(pb.Request(head=answers.head_to_pb(number, head, descriptor=False)))
+        self._calls[number].credit -= len(data)
+        self.outbox.put_chunk(number, frame + codec.chunk_head(number, len(data)), data)
 
     def give(self, number: int, head: calls.Loading, file: Token) -> None:
         """What a load found, with a descriptor of it, which is closed when it is sent: no content follows."""

@@ -63,19 +63,14 @@ class Outbox:
         self.small_bytes += len(frame)
         self.tokens += 1
 
-    def put_head(self, call: int, frame: bytes) -> None:
-        """A small frame that chunks of the call follow, the first of them in the same turn if it is put in time."""
-        self.bytes += len(frame)
-        self._lanes.setdefault(call, deque()).append((frame,))
-
     def put_chunk(self, call: int, head: bytes, data: bytes | memoryview) -> None:
         """A chunk of a call; `data` is kept, not copied."""
         self.bytes += len(head) + len(data)
         self._lanes.setdefault(call, deque()).append((head, data))
 
     def waiting(self, call: int) -> int:
-        """How many chunks of the call wait."""
-        return sum(len(frame) > 1 for frame in self._lanes.get(call, ()))
+        """How many frames of the call wait behind a chunk, chunks included."""
+        return len(self._lanes.get(call, ()))
 
     def drop(self, call: int) -> None:
         """Forget what the call has waiting."""
@@ -131,11 +126,9 @@ class Outbox:
             size += sum(map(len, lane[0]))
             if taken and size > TAKE_BYTES:
                 break
-            chunks = 0
-            while lane and (not chunks or len(lane[0]) == 1):  # one, with its head, and with a result that follows it
-                parts = lane.popleft()
-                taken += parts
-                chunks += len(parts) - 1
+            taken += lane.popleft()
+            while lane and len(lane[0]) == 1:  # a result may follow its content at once
+                taken += lane.popleft()
             del self._lanes[call]  # and to the end of the line, if it has more
             if lane:
                 self._lanes[call] = lane
