@@ -279,7 +279,8 @@ def test_systemds_own_activation_starts_a_server_on_the_first_connection(folder:
     passed = [f"--setenv={name}" for name in ("HOME", "PATH") if name in environment]
     command = ["systemd-socket-activate", f"--listen={path}", *passed, *serve]
     with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        eventually(path.exists)
+        assert process.stderr is not None
+        assert b"Listening on" in process.stderr.readline()
         with udfstore.connect(path) as store:
             assert store.save(b"first").size == 5
         process.terminate()
