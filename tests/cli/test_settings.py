@@ -235,6 +235,8 @@ def test_tables_are_read_from_the_file_and_as_json(tmp_path: Path, monkeypatch: 
         ),
         ("[[rule]]\nuser = 1", "rule 1 allow: is missing"),
         ("[rule]\nallow = []", "rule: a list of tables: each begins with [[rule]]"),
+        ('[[signed]]\ntags = "a"\nkeys = "a.pem"', "signed 1 keys: not a list, got 'a.pem'"),
+        ("retention = 3", "retention: not a list, got '3'"),
         (
             '[[rule]]\ntoken = "ci"\nuser = 7\nallow = []',
             "rule 1: nobody comes with a token and as a user of this machine",

@@ -177,5 +177,5 @@ def test_a_start_that_is_killed_again_and_again_gets_there(driver: Driver) -> No
     points, _ = driver.record("start", "main", CHANGING)
     put(place, driver.root)
     ends = [driver.kill("start", 0, "main", point)[0] for point in points[:: 1 if EVERY_CALL else 10]]
-    assert ends.count(KILLED) > 10, "the later ones have less to do"
+    assert ends.count(KILLED) > 25, "30 or so bring it there, however many are tried"
     check(ledger, driver.root)

@@ -45,6 +45,18 @@ def test_what_storing_content_once_saves_is_counted(chromium: Any, folder: Path)
         assert "3\n" in cards["Tags"]
 
 
+def test_a_disk_near_its_floor_stands_out(chromium: Any, folder: Path) -> None:
+    for floor, kind in ("0", "card"), ("1000 TiB", "card bad"):
+        with (
+            ServerProcess(folder / "root", folder / "s", http="127.0.0.1:0", floor_bytes=floor) as server,  # type: ignore[arg-type]
+            udfstore.connect(server.socket) as store,
+        ):
+            link = store.web_link().url
+            with watched(chromium, link.partition("/login")[0]) as page:
+                page.goto(link)
+                assert page.locator(".card", has_text="Free on disk").get_attribute("class") == kind
+
+
 def test_an_empty_store_says_how_to_begin(chromium: Any, folder: Path) -> None:
     with (
         ServerProcess(folder / "root", folder / "s", http="127.0.0.1:0") as server,  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from udfstore.errors import Corrupt, UdfstoreError
 from udfstore.model import BlobInfo, Entry, Event
 from udfstore.refs import Prefix, Ref, Tag
 from udfstore.store import Store
-from udfstore.store.catalog import JOURNAL_BYTES
+from udfstore.store.catalog import JOURNAL_BYTES, Catalog, Unusable
 
 ALL = Prefix.parse("")
 
@@ -109,6 +109,14 @@ def test_a_damaged_catalog_is_made_again(filled: Path, place: int) -> None:
     with open_store(filled, say=said.append) as store:
         assert picture(store) == before
     assert said[0].startswith("the catalog is damaged (")
+
+
+def test_a_catalog_that_cannot_be_read_is_not_called_damaged(filled: Path) -> None:
+    with open_store(filled) as store:
+        id = store.id
+    filled.joinpath("catalog.db-wal").mkdir()
+    with pytest.raises(Unusable, match=r"^the catalog cannot be read \(unable to open"):
+        Catalog(filled / "catalog.db", id)
 
 
 @pytest.mark.parametrize(

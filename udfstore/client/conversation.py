@@ -86,7 +86,7 @@ class Conversation:
     def lose(self, error: UdfstoreError) -> None:
         """The conversation is over; the first reason is the one that counts."""
         if self.lost is None:
-            self.lost = error if isinstance(error, ConnectionLost) else _lost(error)
+            self.lost = error if isinstance(error, ConnectionLost) else _lost(error, self.welcome)
             self.session.tokens.close()
             self.session.outbox.close()
 
@@ -148,8 +148,9 @@ def _let_go(event: UdfEvent) -> None:
         event.file.close()
 
 
-def _lost(error: UdfstoreError) -> UdfstoreError:
-    what = "the server takes no connection now" if isinstance(error, Busy) else "the conversation with the server broke"
+def _lost(error: UdfstoreError, welcome: Welcome | None) -> UdfstoreError:
+    refused = welcome is None and isinstance(error, Busy)
+    what = "the server takes no connection now" if refused else "the conversation with the server broke"
     lost = ConnectionLost(f"{what}: {error}")
     lost.__cause__ = error
     return lost

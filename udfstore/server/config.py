@@ -253,12 +253,19 @@ def _wrong(
             return f"{place}: is missing"
         case "extra_forbidden":
             return f"{place}: there is no such key (expected {_keys_of(name)})"
-        case "tuple_type":
+        case "tuple_type" if len(loc) == 1 and _has_tables(name):
             return f"{place}: a list of tables: each begins with [[{name}]]"
+        case "tuple_type":
+            return f"{place}: not a list, got {value!r}"
         case "byte_size" | "byte_size_unit":
             return f'{place}: not a size (expected 500, "64 KiB", "20 GiB"), got {value!r}'
     told = found["msg"].removeprefix("Value error, ")
     return f"{place}: {told}" if isinstance(value, Mapping) else f"{place}: {told}, got {value!r}"
+
+
+def _has_tables(name: str) -> bool:
+    """Whether the setting is a list of tables, and not of texts."""
+    return hasattr(get_args(Everything.model_fields[name].annotation)[0], "model_fields")
 
 
 def _keys_of(name: str) -> str:

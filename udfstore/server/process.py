@@ -18,10 +18,17 @@ half an hour under mixed load grew from 66 to 212 MiB by that. One thread runs P
 
 
 def keep_few_heaps() -> None:
-    """Keep the threads that will be started from having a heap each, where the C library is glibc."""
+    """Keep the threads that will be started from having a heap each, where the C library is glibc.
+
+    A number that the operator gave glibc stands.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
+    if mallopt is not None and not _told_otherwise():
         mallopt(_M_ARENA_MAX, HEAPS)
+
+
+def _told_otherwise() -> bool:
+    return "MALLOC_ARENA_MAX" in os.environ or "glibc.malloc.arena_max=" in os.environ.get("GLIBC_TUNABLES", "")
 
 
 def raise_descriptor_limit() -> None:

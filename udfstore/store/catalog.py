@@ -136,7 +136,8 @@ class Catalog:
             raise
         except sqlite3.DatabaseError as error:
             db.close()
-            raise Unusable(f"the catalog is damaged ({error})") from error
+            trouble = "is damaged" if _kind(error) is Corrupt else "cannot be read"
+            raise Unusable(f"the catalog {trouble} ({error})") from error
         self.view = View(db)
         self._owners = Owners(db)
 
@@ -404,10 +405,14 @@ def finish(filled: Path, path: Path) -> None:
 
 
 def _told(error: sqlite3.Error) -> UdfstoreError:
-    # The low byte is the kind of error, the rest its detail; an error of the module itself has no code.
-    kind = _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, InternalError)
+    kind = _kind(error)
     cure = "; stop the server and delete it, it is made anew" if kind is Corrupt else ""
     return kind(f"the catalog cannot be read ({error}){cure}")
+
+
+def _kind(error: sqlite3.Error) -> type[UdfstoreError]:
+    # The low byte is the kind of error, the rest its detail; an error of the module itself has no code.
+    return _KINDS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, InternalError)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

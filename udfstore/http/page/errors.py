@@ -32,7 +32,7 @@ _CURES: dict[Code, str] = {
     Code.CONFLICT: "Nothing was changed. Go back, load the page again, and look at what is there now.",
     Code.CORRUPT: "Saving the same content again heals it.",
     Code.DENIED: "Nothing was changed.",
-    Code.NO_SPACE: "Nothing was changed. Free some space on the disk of the store, then try again.",
+    Code.NO_SPACE: "Nothing was changed. Make room, or have the quota raised, then try again.",
     Code.CLOSING: "Try again in a moment.",
     Code.BUSY: "Nothing was changed. Try again in a moment.",
     Code.TIMEOUT: "Try again.",

@@ -14,6 +14,7 @@ from udfstore.http.page.render import page
 from udfstore.model import Entry
 from udfstore.refs import SNAPSHOTS, Prefix
 from udfstore.service import Service, watched
+from udfstore.service.health import near_floor
 from udfstore.store.meters import Saves
 
 FEED = 15
@@ -39,6 +40,7 @@ class Happened:
 class Overview:
     """What the page shows."""
 
+    near_floor: bool
     tags: int
     """Without those of snapshots."""
     repeated: int
@@ -60,9 +62,7 @@ async def overview(request: Request, house: Asked, caller: Asker) -> Response:
     """How it is."""
     health: calls.Health = await house.ask(caller, calls.Status())
     found = await house.reading(_look, house.service)
-    limits = house.service.store.limits
-    near = health.free_bytes < limits.floor_bytes + limits.reserve_bytes
-    return page(request, "overview.html", here="overview", health=health, found=found, near_floor=near)
+    return page(request, "overview.html", here="overview", health=health, found=found)
 
 
 def _look(service: Service) -> Overview:
@@ -71,6 +71,7 @@ def _look(service: Service) -> Overview:
     tasks = watched.tasks(service, now_ns)
     having = [followed.having for followed in watched.followed(service, now_ns)]
     return Overview(
+        near_floor=near_floor(service.store),
         tags=service.store.gauges.versions(0)[1],
         repeated=service.store.gauges.repeated(),
         again=figures.existed,
