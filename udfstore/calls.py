@@ -379,6 +379,8 @@ class Health:
     """The rules that were set; the first that fits a tag is the one that counts. Not told to all."""
     usage: tuple[Usage, ...] = ()
     """Where quotas are set: whom content counts for; for who may not read everything, its own alone."""
+    warning: str = ""
+    """Why saves are or soon will be refused, while all else goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from udfstore.digest import BlobId
 from udfstore.errors import Gone, NotFound, UdfstoreError
 from udfstore.model import Kind
 from udfstore.refs import Ref
-from udfstore.store import Store
+from udfstore.store import Store, removal
 from udfstore.store.committer import HOUSE, Decision, Desk
 from udfstore.store.records import Record
 
@@ -95,6 +95,7 @@ def test_a_sweep_ends_soon_where_the_process_has_to(
             erase(*leaving)
             store.stop_sweeping()
 
+        monkeypatch.setattr(removal, "IN_A_RECORD", 1)
         monkeypatch.setattr(store._parts.files, "erase", erase_and_stop)
         assert store.sweep() == 1
         assert (store.sweep(), len(trash(store))) == (0, 2)

@@ -1150,7 +1150,7 @@ class Status(_message.Message):
     def __init__(self) -> None: ...
 
 class Health(_message.Message):
-    __slots__ = ("version", "root", "pid", "store_id", "epoch", "revision", "blobs", "bytes", "tags", "connections", "started_ns", "free_bytes", "problem", "retention", "usage")
+    __slots__ = ("version", "root", "pid", "store_id", "epoch", "revision", "blobs", "bytes", "tags", "connections", "started_ns", "free_bytes", "problem", "retention", "usage", "warning")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROOT_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -1166,6 +1166,7 @@ class Health(_message.Message):
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
     version: str
     root: str
     pid: int
@@ -1181,7 +1182,8 @@ class Health(_message.Message):
     problem: str
     retention: _containers.RepeatedScalarFieldContainer[str]
     usage: _containers.RepeatedCompositeFieldContainer[Usage]
-    def __init__(self, version: _Optional[str] = ..., root: _Optional[str] = ..., pid: _Optional[int] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., tags: _Optional[int] = ..., connections: _Optional[int] = ..., started_ns: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., retention: _Optional[_Iterable[str]] = ..., usage: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ...) -> None: ...
+    warning: str
+    def __init__(self, version: _Optional[str] = ..., root: _Optional[str] = ..., pid: _Optional[int] = ..., store_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., revision: _Optional[int] = ..., blobs: _Optional[int] = ..., bytes: _Optional[int] = ..., tags: _Optional[int] = ..., connections: _Optional[int] = ..., started_ns: _Optional[int] = ..., free_bytes: _Optional[int] = ..., problem: _Optional[str] = ..., retention: _Optional[_Iterable[str]] = ..., usage: _Optional[_Iterable[_Union[Usage, _Mapping]]] = ..., warning: _Optional[str] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("owner", "blobs", "bytes", "unnamed", "quota")

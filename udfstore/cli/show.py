@@ -136,6 +136,7 @@ def health_facts(health: Health) -> Iterator[str]:
     return facts(
         [
             ("state", f"not ready: {one_line(health.problem)}" if health.problem else "ready"),
+            ("warning", one_line(health.warning)),
             ("store", health.root),
             ("server", f"udfstore {health.version}, pid {health.pid}, since {when(health.started_ns)}"),
             ("store ID", f"{health.store_id.hex()}, epoch {health.epoch}, revision {health.revision}"),

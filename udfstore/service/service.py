@@ -32,7 +32,7 @@ from udfstore.refs import Ref, Tag
 from udfstore.service.backup import Backups
 from udfstore.service.doors import Doors
 from udfstore.service.gate import Gate, judged, later
-from udfstore.service.health import problems
+from udfstore.service.health import warning
 from udfstore.service.meters import Meters
 from udfstore.service.register import Register
 from udfstore.service.rules import Right
@@ -369,9 +369,10 @@ class Service:
             connections=len(self.register),
             started_ns=self.started_ns,
             free_bytes=self.store.free_bytes(),
-            problem="; ".join(problems(self.store, names=True)),
+            problem=self.store.problem,
             retention=tuple(map(str, self.store.limits.retention)) if self.gate.sees_all(caller) else (),
             usage=tuple(self._usage(caller)),
+            warning=warning(self.store),
         )
 
     def _usage(self, caller: Caller) -> list[calls.Usage]:

@@ -154,23 +154,36 @@ class Remover:
         """
         with self._catalog.reading() as view:
             leaving = view.condemned()
+        for row in leaving:
+            if row.state_ns > now_ns and not self._is_over:
+                self._committer.call(upkeep.grace_anew(row.id))
+        due = [row.id for row in leaving if row.state_ns <= now_ns and (now or now_ns - row.state_ns >= self._grace_ns)]
         count = 0
         errors: list[UdfstoreError] = []
-        for row in leaving:
-            if self.stopped or self._committer.problem:
-                break
+        for start in range(0, len(due), IN_A_RECORD):
+            ids = due[start : start + IN_A_RECORD]
             try:
-                if row.state_ns > now_ns:
-                    self._committer.call(upkeep.grace_anew(row.id))
-                elif now or now_ns - row.state_ns >= self._grace_ns:
-                    with osfs.telling(f"removing blob {row.id.short}"):
-                        count += self._remove((row.id,), True)
-            except UdfstoreError as error:
-                errors.append(error)
+                count += self._unlink(ids)
+            except UdfstoreError as failed:
+                errors.append(failed)
+                for id in ids:  # all but those that cannot be removed
+                    with contextlib.suppress(UdfstoreError):
+                        count += self._unlink((id,))
         self._meters.swept(failed=bool(errors))
         if errors:
             raise errors[0]
         return count
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self.stopped or bool(self._committer.problem)
+
+    def _unlink(self, ids: Sequence[BlobId]) -> int:
+        if self._is_over:
+            return 0
+        with osfs.telling(f"removing blob {ids[0].short}" if len(ids) == 1 else "removing blobs"):
+            return self._remove(ids, True)
 
     def stop(self) -> None:
         """Leave to the next sweep what nobody waits for: there may be more of it than there is time for an end."""

@@ -14,7 +14,6 @@ from udfstore.http.page.render import page
 from udfstore.model import Entry
 from udfstore.refs import SNAPSHOTS, Prefix
 from udfstore.service import Service, watched
-from udfstore.service.health import near_floor
 from udfstore.store.meters import Saves
 
 FEED = 15
@@ -40,7 +39,6 @@ class Happened:
 class Overview:
     """What the page shows."""
 
-    near_floor: bool
     tags: int
     """Without those of snapshots."""
     repeated: int
@@ -71,7 +69,6 @@ def _look(service: Service) -> Overview:
     tasks = watched.tasks(service, now_ns)
     having = [followed.having for followed in watched.followed(service, now_ns)]
     return Overview(
-        near_floor=near_floor(service.store),
         tags=service.store.gauges.versions(0)[1],
         repeated=service.store.gauges.repeated(),
         again=figures.existed,
