@@ -124,6 +124,14 @@ def test_a_rule_lets_old_versions_go_with_their_parts(tmp_path: Path, clock: Clo
             read(store, ref)
 
 
+def test_a_version_that_links_its_own_content_keeps_it_no_longer_than_others(tmp_path: Path, clock: Clock) -> None:
+    with opened(tmp_path, clock, replace(SMALL, retention=(Rule("m/**", versions=1),))) as store:
+        first, second = save(store, b"first"), save(store, b"second")
+        for id in (first, second):
+            move(store, "m/a", id, links=(id,))
+        assert fates(store, grace_s=0) == {first: Fate.REMOVED}
+
+
 def test_content_that_comes_again_stays_as_long_as_its_newest_version(tmp_path: Path, clock: Clock) -> None:
     with opened(tmp_path, clock, KEEP_TWO) as store:
         for content in (b"back and forth", b"other", b"back and forth", b"newest"):

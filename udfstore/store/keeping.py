@@ -107,7 +107,8 @@ class Going:
         return any(version >= self._floors.of(tag) for tag, version in refs)
 
     def _kept(self, id: BlobId) -> bool:
-        return self.named(id) or any(linker not in self.blobs for _, _, linker in self._view.linking_refs(id))
+        linkers = (linker for _, _, linker in self._view.linking_refs(id) if linker != id)  # itself it does not keep
+        return self.named(id) or any(linker not in self.blobs for linker in linkers)
 
 
 def records(kind: Kind, blobs: Iterable[tuple[BlobId, int]], now_ns: int, author: Author = HOUSE) -> list[Record]:
