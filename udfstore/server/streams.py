@@ -39,21 +39,21 @@ class Streams:
 
     async def answer(self, number: int, caller: Caller, call: calls.StreamCall) -> None:
         """Send all items of a call. Watches and backups have no end."""
-        service, kind = self._rooms.service, type(call)
+        rooms, service, kind = self._rooms, self._rooms.service, type(call)
         match call:
             case calls.Watch():
                 await self._watch(number, caller, call)
             case admin.Backup():
                 await self._back_up(number, caller)
             case admin.Collect() if not call.dry_run:
-                await self._from_thread(number, service.collect(caller, call), thread=self._rooms.writing)
+                await self._from_thread(number, rooms.writing, service.collect(caller, call))
             case admin.Check():
                 with closing(service.check(caller, call)) as steps:  # it has a file open
-                    await self._from_thread(number, steps)
+                    await self._from_thread(number, rooms.writing if call.repair else rooms.reading, steps)
             case tasks.AwaitFollowers():
                 await self._await_followers(number, caller, call)
             case _ if kind in service.slow_stream:
-                await self._from_thread(number, service.slow_stream[kind](caller, call))
+                await self._from_thread(number, rooms.reading, service.slow_stream[kind](caller, call))
             case _:
                 for batch in service.stream[kind](caller, call):
                     await self._send(number, batch)
@@ -63,12 +63,11 @@ class Streams:
     async def _from_thread(
         self,
         number: int,
+        thread: Callable[..., Awaitable[list[Any] | None]],
         batches: Iterator[list[Any]],
         seconds: float = inf,
-        thread: Callable[..., Awaitable[list[Any] | None]] | None = None,
     ) -> None:
-        """Send batches, each made in a thread of those that read, unless it is another."""
-        thread = thread or self._rooms.reading
+        """Send batches, each made in such a thread."""
         while (batch := await thread(next, batches, None)) is not None:
             await self._send(number, batch, seconds)
 
@@ -118,7 +117,7 @@ class Streams:
         backup: AbstractContextManager[Iterator[list[admin.Item]]] = self._rooms.service.backup(caller)
         batches = await self._rooms.reading(backup.__enter__)
         try:
-            await self._from_thread(number, batches, self._rooms.limits.progress_seconds)
+            await self._from_thread(number, self._rooms.reading, batches, self._rooms.limits.progress_seconds)
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
