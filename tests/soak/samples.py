@@ -18,6 +18,9 @@ ROOM_MIB = 8.0
 """Between two thirds of a life: what allocator and caches do of themselves stays below it, a leak of every call does
 not."""
 
+LIFE_SECONDS = 60.0
+"""Of a life that is long enough to be judged: a shorter one is still warming up."""
+
 
 def count(folder: Path) -> int:
     """How many files lie in it."""
@@ -85,5 +88,5 @@ class Growth:
 
     @property
     def leaks(self) -> bool:
-        """Whether the last third needs more than the middle one."""
-        return self.thirds[2] > self.thirds[1] + ROOM_MIB
+        """Whether the last third of a life that is long enough needs more than the middle one."""
+        return self.seconds >= LIFE_SECONDS and self.thirds[2] > self.thirds[1] + ROOM_MIB
