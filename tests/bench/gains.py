@@ -186,6 +186,7 @@ GAINS = (
     Gain("written zeros", (SAVE, MOVE), plain=("written-zeros",)),
     Gain("content at hand", (LOAD, LOADS), plain=("at-hand",)),
     Gain("reading at once", (READ,), plain=("quick",)),
+    Gain("content with its head", (LOAD, LOADS), plain=("content-with-its-head",)),
     Gain("frames by themselves", (LOADS, READS), plain=("frames-by-themselves",)),
     Gain("kept connections", (LOAD, READ), plain=("kept-readers",)),
     Gain("shared pages", (WATCHED,), plain=("shared-pages",)),

@@ -60,6 +60,11 @@ async def _grant_first(
     return await _save(self, number, caller, call)
 
 
+def _content_behind_its_head(self: HostSession, number: int, head: calls.Loading, data: bytes) -> None:
+    self.head(number, head)
+    self.chunk(number, data)
+
+
 async def _send_then_read(self: Transfers, number: int, head: calls.Loading, file: BlobFile) -> calls.Loaded:
     session, sent = self._session, 0
     with file:
@@ -112,6 +117,7 @@ WITHOUT: Mapping[str, Sequence[tuple[object, str, object]]] = {
     "one-piece": [(connection, "Welcome", _welcome(save_credit=0)), (Transfers, "save", _grant_first)],
     "written-zeros": [(osfs, "write_file", _allocate_zeros)],
     "at-hand": [(Transfers, "load_at_once", lambda *_: False)],
+    "content-with-its-head": [(HostSession, "content", _content_behind_its_head)],
     "frames-by-themselves": [(host, "FRAMES_AT_ONCE", outbox.TAKE_FRAMES)],
     "quick": [(Service, "__init__", _ask_in_a_thread)],
     "kept-readers": [(Catalog, "give_reader", _close_reader)],

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,17 @@ def clean_environment(home: Path) -> dict[str, str]:
     """This environment without anything that leads to somebody's store."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(("UDFSTORE_", "XDG_", "_UDFSTORE"))}
     return kept | {"HOME": str(home), "TZ": "UTC", "COLUMNS": "100", "PYTHONWARNINGS": "error"}
+
+
+@contextmanager
+def configured(folder: Path, environment: dict[str, str]) -> Iterator[Path]:
+    """A server by the `config.toml` of a folder; gives its socket, beside which that of its HTTP is, `http`."""
+    words = "--socket", str(folder / "s"), "--http", f"unix:{folder / 'http'}"
+    serving = Serving(environment, "--config", str(folder / "config.toml"), *words)
+    try:
+        yield folder / "s"
+    finally:
+        assert serving.stop() == 0
 
 
 class Serving:

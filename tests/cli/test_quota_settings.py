@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cli_kit import Done, Run, Serving
+from cli_kit import Done, Run, configured
 
 ME = f"uid {os.getuid()}"
 QUOTAS = f"""
@@ -31,10 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path, environment: dict[str, str]) -> Iterator[Path]:
-    words = "--socket", str(folder / "s"), "--http", f"unix:{folder / 'http'}"
-    serving = Serving(environment, "--config", str(folder / "config.toml"), *words)
-    yield folder / "s"
-    assert serving.stop() == 0
+    with configured(folder, environment) as socket:
+        yield socket
 
 
 def put(udfstore: Run, server: Path, tmp_path: Path, size: int, *words: str) -> Done:

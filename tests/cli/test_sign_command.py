@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cli_kit import Run, Serving
+from cli_kit import Run, configured
 
 TAG = "models/prod/pump"
 
@@ -32,11 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path, environment: dict[str, str]) -> Iterator[Path]:
-    """The socket of a server with those keys; beside it that of its HTTP."""
-    words = "--socket", str(folder / "s"), "--http", f"unix:{folder / 'http'}"
-    serving = Serving(environment, "--config", str(folder / "config.toml"), *words)
-    yield folder / "s"
-    assert serving.stop() == 0
+    with configured(folder, environment) as socket:
+        yield socket
 
 
 def test_only_what_is_signed_gets_into_production(udfstore: Run, server: Path, folder: Path, tmp_path: Path) -> None:

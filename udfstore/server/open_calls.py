@@ -123,6 +123,7 @@ class OpenCalls:
         self._charges.close()
 
     def open(self, number: int, call: calls.Call, file: Token | None) -> None:
+        """A call has come; `file` is what a save by descriptor brought."""
         service = self._rooms.service
         service.register.called(self.caller)
         kind = type(call)
@@ -249,6 +250,7 @@ class OpenCalls:
             self._look_round()
 
     def explain(self, error: Exception) -> UdfstoreError:
+        """What the peer is told of an error; what only the operator can do something about is logged."""
         if isinstance(error, Corrupt):
             self.log.error("stored content is damaged", reason=str(error))
         if isinstance(error, UdfstoreError):
@@ -277,6 +279,7 @@ class OpenCalls:
             self._look_round()
 
     def cancel(self, number: int) -> None:
+        """Take a call back, if it is a task or a save that has not begun; others end by themselves."""
         if number in self._tasks:
             self._tasks[number].cancel()
         elif self._fresh.pop(number, None):
